@@ -1,0 +1,110 @@
+//! Every limit, named, with its unit and its reason.
+//!
+//! A limit that an operator may want to change is a default here and a key in the configuration;
+//! the others follow from a format or protect a promise.
+
+use std::time::Duration;
+
+/// Bytes of a frame's address: two ids, a separator and a provider's session id with room to spare.
+pub const ADDRESS_BYTES: usize = 256;
+/// Bytes of one WebSocket message. A paste of a whole large file fits; nothing honest is larger.
+pub const MESSAGE_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of one Update after a peer's first sync.
+pub const UPDATE_BYTES: usize = 1024 * 1024;
+/// Bytes of a token in an Auth message.
+pub const TOKEN_BYTES: usize = 512;
+/// Bytes of one JSON-RPC request.
+pub const RPC_BYTES: usize = 256 * 1024;
+
+/// Presence entries in one message. A connection has one entry per address; a client that was just told
+/// everybody's presence may repeat it, and those are ignored.
+pub const PRESENCE_ENTRIES_PER_MESSAGE: usize = 64;
+/// Bytes of one presence state.
+pub const PRESENCE_STATE_BYTES: usize = 2048;
+/// Nesting of one presence state: a cursor has four levels.
+pub const PRESENCE_DEPTH: usize = 8;
+/// How often a room tells presence to its peers at the most: twenty times a second.
+pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(50);
+/// How often one entry is told at the most: ten times a second.
+pub const PRESENCE_ENTRY_INTERVAL: Duration = Duration::from_millis(100);
+/// An entry nobody renewed for so long is gone; clients renew every 15 s.
+pub const PRESENCE_EXPIRY: Duration = Duration::from_secs(30);
+
+/// Largest next clock of a client: half of what Yjs can count, so that sums cannot overflow.
+pub const CLOCK_MAX: u32 = (1 << 31) - 1;
+/// UTF-16 units of text visible in one document.
+pub const DOCUMENT_UNITS: u64 = 2 * 1024 * 1024;
+/// Units ever inserted into one document: eight lives of a full one.
+pub const DOCUMENT_CLOCK_SUM: u64 = 8 * DOCUMENT_UNITS;
+/// Updates of one peer that wait for something not yet here.
+pub const HELD_UPDATES: usize = 256;
+/// Bytes of one peer's updates that wait for something not yet here.
+pub const HELD_BYTES: usize = 2 * 1024 * 1024;
+
+/// Bytes queued for one peer of one document before they are replaced by one diff.
+pub const OUTBOX_BYTES: usize = 1024 * 1024;
+/// Bytes of answers queued on one socket before it is read from no further.
+pub const OUTBOX_REPLY_BYTES: usize = 4 * 1024 * 1024;
+/// A socket that takes nothing for so long is closed with 1013.
+pub const UNREAD_LIMIT: Duration = Duration::from_mins(1);
+/// A socket from which nothing comes for so long is closed with 4508.
+pub const SILENCE_LIMIT: Duration = Duration::from_mins(1);
+/// A socket carries a frame at least this often, since browsers do not show pings to programs.
+pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
+/// A new socket that has not authenticated for any document after so long is closed.
+pub const SIGN_IN_LIMIT: Duration = Duration::from_mins(1);
+/// Documents one socket may have open or be asking for.
+pub const DOCUMENTS_PER_SOCKET: usize = 100;
+/// Frames for one address that wait for its authentication.
+pub const PENDING_FRAMES: usize = 1000;
+/// Bytes of frames on one socket that wait for authentication.
+pub const PENDING_BYTES: usize = 9 * 1024 * 1024;
+/// Bytes of a WebSocket's read buffer: the default of 128 KiB would make idle sockets dear.
+pub const SOCKET_READ_BUFFER: usize = 8 * 1024;
+
+/// Messages in a room's inbox; a full one slows the senders down.
+pub const ROOM_INBOX: usize = 256;
+/// Updates of one room that wait for their commit; more than that and it takes no new ones until some are stored.
+pub const ROOM_UNCOMMITTED: usize = 1024;
+/// Bytes of updates of one room that wait for their commit.
+pub const ROOM_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
+/// Peers in one room.
+pub const PEERS_PER_ROOM: usize = 500;
+/// A room nobody is in is closed after so long.
+pub const ROOM_IDLE: Duration = Duration::from_secs(30);
+/// Updates after which a room writes a snapshot.
+pub const SNAPSHOT_UPDATES: u64 = 500;
+/// Bytes of updates after which a room writes a snapshot.
+pub const SNAPSHOT_BYTES: usize = 1024 * 1024;
+
+/// Characters of a path in a project.
+pub const PATH_CHARS: usize = 255;
+/// Characters of a name of a person, a project or a token.
+pub const NAME_CHARS: usize = 80;
+/// Documents in one project.
+pub const DOCUMENTS_PER_PROJECT: usize = 5000;
+/// Characters of a prompt.
+pub const PROMPT_CHARS: usize = 32_000;
+/// Characters of a model's answer that are kept.
+pub const ANSWER_CHARS: usize = 200_000;
+/// Turns one replica shows; older ones are read over HTTP.
+pub const TURNS_SHOWN: usize = 200;
+/// Turns that wait for one agent.
+pub const TURNS_QUEUED: usize = 16;
+/// Units written under one writing id of an agent: yrs slows down in one endless run by one client.
+pub const WRITER_UNITS: u32 = 4096;
+/// One transaction of an agent's text per so long.
+pub const FLUSH_INTERVAL: Duration = Duration::from_millis(33);
+
+/// Bytes of an HTTP request body.
+pub const BODY_BYTES: usize = 8 * 1024 * 1024;
+/// How long an HTTP request may take.
+pub const REQUEST_TIME: Duration = Duration::from_secs(30);
+/// How long a socket ticket may be presented for the first time.
+pub const TICKET_LIFE: Duration = Duration::from_secs(30);
+/// Tickets that wait to be presented, over all people.
+pub const TICKETS: usize = 100_000;
+/// How long a browser stays signed in without coming back.
+pub const SESSION_LIFE: Duration = Duration::from_hours(90 * 24);
+/// Characters of one answer to a person about what went wrong in a close frame: the standard's 123 bytes.
+pub const CLOSE_REASON_BYTES: usize = 123;
