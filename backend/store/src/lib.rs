@@ -1,1 +1,167 @@
-//! placeholder
+//! What is kept.
+//!
+//! [`Store`] is the contract; [`SqliteStore`] keeps it in one file. Read `record` (what is kept), `write`
+//! (what is written), the trait below, then `group_commit` and `sqlite`. `clock` has the time and the ids
+//! everybody is given.
+//!
+//! The store knows bytes, numbers and rows. What an update means is left to `sync`, who may do what to
+//! `server`.
+
+mod clock;
+mod error;
+mod record;
+mod write;
+
+use async_trait::async_trait;
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
+use time::OffsetDateTime;
+use tokio::sync::watch;
+
+pub use crate::clock::{Clock, Ids, ManualClock, SeededIds, SystemClock, SystemIds};
+pub use crate::error::{Conflict, StoreError};
+pub use crate::record::{
+    Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, HunkState, Invite,
+    LedgerEntry, LedgerKind, LoadedDocument, Member, Membership, Project, Review, Session, Snapshot, Stamp,
+    StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord, TurnStatus,
+};
+pub use crate::write::{Change, ClientAdvance, Commit, Committed, NewSnapshot, NewUpdate, TurnUpdate, Write};
+
+/// Whether writes are being committed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Health {
+    /// They are.
+    Healthy,
+    /// They wait, in order, until the database works again. Reading may go on.
+    Degraded {
+        /// Since when.
+        since: OffsetDateTime,
+        /// What the database says.
+        why: String,
+    },
+}
+
+/// What is kept, and the promises about it.
+///
+/// - **Committed means on disk.** An answer comes only after the commit, and a crash at any moment loses
+///   nothing that was answered.
+/// - **All or nothing.** A [`Write`] is committed whole or not at all, and one that conflicts disturbs no
+///   other.
+/// - **Gapless.** The updates of a document are numbered from 1 in the order of their commits.
+/// - **First in, first out.** Writes are committed in the order [`submit`](Store::submit) took them.
+/// - **Once.** A write that is sent again under the same stamps is answered with its first outcome.
+/// - While the database cannot write, nothing is refused and nothing forgotten: writes wait in a bounded
+///   queue, [`health`](Store::health) says so, and `submit` waits when the queue is full.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Hands in a write, and gives back its answer to wait for.
+    ///
+    /// Waits while the queue is full. Dropped before it returns, nothing was handed in.
+    async fn submit(&self, write: Write) -> Result<Commit, StoreError>;
+
+    /// Hands in a write and waits for its answer, which takes as long as the database does.
+    ///
+    /// Once handed in, dropping this future does not take the write back.
+    async fn commit(&self, write: Write) -> Result<Committed, StoreError> {
+        self.submit(write).await?.await
+    }
+
+    /// Keeps a snapshot, and of the document's snapshots the newest three.
+    async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<(), StoreError> {
+        self.commit(Write::changes([Change::PutSnapshot(snapshot)])).await.map(drop)
+    }
+
+    /// Whether writes are being committed, now and from now on.
+    fn health(&self) -> watch::Receiver<Health>;
+
+    /// Whether the database answers a read.
+    async fn ping(&self) -> Result<(), StoreError>;
+
+    /// Commits what was handed in, then takes nothing more.
+    ///
+    /// Where the database cannot write it gives up after a few seconds; what was not committed is then
+    /// answered with [`StoreError::Unavailable`].
+    async fn close(&self);
+
+    /// A project.
+    async fn project(&self, id: ProjectId) -> Result<Option<Project>, StoreError>;
+
+    /// The projects of a person, the newest membership first.
+    async fn projects_of(&self, member: MemberId) -> Result<Vec<(Project, Membership)>, StoreError>;
+
+    /// A person.
+    async fn member(&self, id: MemberId) -> Result<Option<Member>, StoreError>;
+
+    /// The people of a project, in the order they joined.
+    async fn members_of(&self, project: ProjectId) -> Result<Vec<(Member, Membership)>, StoreError>;
+
+    /// What a person may do in a project.
+    async fn membership(
+        &self,
+        project: ProjectId,
+        member: MemberId,
+    ) -> Result<Option<Membership>, StoreError>;
+
+    /// The session with this hash, unless it is over.
+    async fn session_by_hash(&self, hash: Hash) -> Result<Option<Session>, StoreError>;
+
+    /// The sign-ins of a person that are not over, the last used first.
+    async fn sessions_of(&self, member: MemberId) -> Result<Vec<Session>, StoreError>;
+
+    /// The token with this hash, unless it is over.
+    async fn token_by_hash(&self, hash: Hash) -> Result<Option<Token>, StoreError>;
+
+    /// An invite, whether or not it still works.
+    async fn invite(&self, id: InviteId) -> Result<Option<Invite>, StoreError>;
+
+    /// The invite with this hash, whether or not it still works.
+    async fn invite_by_hash(&self, hash: Hash) -> Result<Option<Invite>, StoreError>;
+
+    /// The invites of a project, newest first.
+    async fn invites_of(&self, project: ProjectId) -> Result<Vec<Invite>, StoreError>;
+
+    /// A document, also a deleted one.
+    async fn document(&self, id: DocumentId) -> Result<Option<Document>, StoreError>;
+
+    /// The live texts of a project, by path. Replicas are not among them.
+    async fn documents_of(&self, project: ProjectId) -> Result<Vec<Document>, StoreError>;
+
+    /// A document's newest undamaged snapshot and all updates after it, read at one moment.
+    ///
+    /// A damaged snapshot is passed over for an older one and more of the log. A damaged update, or a
+    /// missing one, is [`StoreError::Corrupt`].
+    async fn load_document(&self, id: DocumentId) -> Result<Option<LoadedDocument>, StoreError>;
+
+    /// Up to `limit` updates of the document's epoch with numbers above `seq`, in order.
+    async fn updates_after(
+        &self,
+        document: DocumentId,
+        seq: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredUpdate>, StoreError>;
+
+    /// The client ids used or reserved in a document, by id.
+    async fn clients_of(&self, document: DocumentId) -> Result<Vec<ClientRecord>, StoreError>;
+
+    /// What a turn did, in the order it was committed within each document; rejections included.
+    async fn ledger_of_turn(&self, turn: TurnId) -> Result<Vec<StoredLedgerEntry>, StoreError>;
+
+    /// What all turns did in a document, in the order it was committed.
+    async fn ledger_of_document(&self, document: DocumentId) -> Result<Vec<StoredLedgerEntry>, StoreError>;
+
+    /// A turn.
+    async fn turn(&self, id: TurnId) -> Result<Option<TurnRecord>, StoreError>;
+
+    /// Up to `limit` turns of a project, newest first; with `before`, only those older than that one.
+    async fn turns_of(
+        &self,
+        project: ProjectId,
+        limit: u32,
+        before: Option<TurnId>,
+    ) -> Result<Vec<TurnRecord>, StoreError>;
+
+    /// The hunks of a turn, in order.
+    async fn hunks_of(&self, turn: TurnId) -> Result<Vec<HunkRecord>, StoreError>;
+
+    /// Turns that are not over, oldest first: after a start, those a server left behind.
+    async fn unfinished_turns(&self) -> Result<Vec<TurnRecord>, StoreError>;
+}
