@@ -1,1 +1,1 @@
-//! placeholder
+//! A rule-based model behind the real Responses protocol.
