@@ -99,8 +99,8 @@ impl StoreError {
         Self::NotFound { what: what.into() }
     }
 
-    pub(crate) fn corrupt(table: &'static str, id: impl ToString) -> Self {
-        Self::Corrupt { table, id: id.to_string() }
+    pub(crate) fn corrupt(table: &'static str, id: impl Into<String>) -> Self {
+        Self::Corrupt { table, id: id.into() }
     }
 }
 

@@ -9,7 +9,10 @@
 
 mod clock;
 mod error;
+mod group_commit;
+pub mod migrate;
 mod record;
+mod sqlite;
 mod write;
 
 use async_trait::async_trait;
@@ -24,6 +27,7 @@ pub use crate::record::{
     LedgerEntry, LedgerKind, LoadedDocument, Member, Membership, Project, Review, Session, Snapshot, Stamp,
     StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord, TurnStatus,
 };
+pub use crate::sqlite::SqliteStore;
 pub use crate::write::{Change, ClientAdvance, Commit, Committed, NewSnapshot, NewUpdate, TurnUpdate, Write};
 
 /// Whether writes are being committed.

@@ -1,0 +1,167 @@
+//! Opening the file, and keeping others out of it.
+
+use std::fs::{self, File, TryLockError};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, SqliteConnection, SqlitePool};
+
+use super::row::store_error;
+use crate::clock::{Ids as _, SystemIds};
+use crate::error::StoreError;
+
+/// How long a statement waits for a lock another program holds (a backup, the `sqlite3` shell) before
+/// the group is rolled back and tried again.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long a read waits for a free connection.
+const READER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Statements each connection keeps prepared: more than there are.
+const STATEMENTS: usize = 128;
+
+/// What a commit survives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Durability {
+    /// Kill -9 and loss of power.
+    PowerLoss,
+    /// Nothing: for tests.
+    None,
+}
+
+/// Where the database lives. Holds the lock that keeps other processes out.
+#[derive(Debug)]
+pub(crate) struct Home {
+    path: PathBuf,
+    /// Locked as long as it is open; the system unlocks it when the process dies, however it dies.
+    _lock: File,
+    /// Folder to remove in the end.
+    temporary: Option<PathBuf>,
+}
+
+impl Home {
+    pub(super) fn at(path: &Path) -> Result<Self, StoreError> {
+        let path = std::path::absolute(path).map_err(|error| unusable(path, error))?;
+        if let Some(folder) = path.parent() {
+            make_folder(folder)?;
+        }
+        let mut lock_path = path.clone().into_os_string();
+        lock_path.push(".lock");
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(|error| unusable(&path, error))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(Self { path, _lock: lock, temporary: None }),
+            Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path }),
+            Err(TryLockError::Error(error)) => Err(unusable(&path, error)),
+        }
+    }
+
+    pub(super) fn temporary() -> Result<Self, StoreError> {
+        let folder = std::env::temp_dir().join(format!("ensemble-{}", SystemIds.uuid().simple()));
+        let mut home = Self::at(&folder.join("ensemble.db"))?;
+        home.temporary = Some(folder);
+        Ok(home)
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        if let Some(folder) = &self.temporary {
+            // What cannot be removed is left to the system's own cleaning.
+            let _ = fs::remove_dir_all(folder);
+        }
+    }
+}
+
+/// What is in the database is for the server's eyes alone.
+fn make_folder(folder: &Path) -> Result<(), StoreError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|error| unusable(folder, error))
+}
+
+fn unusable(path: &Path, error: std::io::Error) -> StoreError {
+    StoreError::Unavailable {
+        why: format!("`{}` cannot be opened: {error}", path.display()),
+        source: Some(Box::new(error)),
+    }
+}
+
+fn options(path: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(path)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .statement_cache_capacity(STATEMENTS)
+        .disable_statement_logging()
+}
+
+pub(super) fn writer_options(path: &Path, durability: Durability) -> SqliteConnectOptions {
+    let synchronous = match durability {
+        Durability::PowerLoss => SqliteSynchronous::Full,
+        Durability::None => SqliteSynchronous::Off,
+    };
+    options(path)
+        .create_if_missing(true)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(synchronous)
+        .thread_name(|_| "ensemble-store-writer".to_owned())
+}
+
+/// Opens the connection that writes. Another program that keeps the file locked is told from other
+/// troubles.
+pub(super) async fn connect_writer(
+    options: &SqliteConnectOptions,
+    path: &Path,
+) -> Result<SqliteConnection, StoreError> {
+    let mut connection = options.connect().await.map_err(|error| opening(error, path))?;
+    for probe in ["begin immediate", "rollback"] {
+        sqlx::query(probe).execute(&mut connection).await.map_err(|error| opening(error, path))?;
+    }
+    Ok(connection)
+}
+
+fn opening(error: sqlx::Error, path: &Path) -> StoreError {
+    /// SQLite's code for a lock somebody else holds.
+    const BUSY: i32 = 5;
+    if super::row::primary_code(&error) == Some(BUSY) {
+        return StoreError::InUse { path: path.to_owned() };
+    }
+    match store_error(error) {
+        StoreError::Unavailable { why, source } => {
+            StoreError::Unavailable { why: format!("`{}` cannot be opened: {why}", path.display()), source }
+        }
+        other => other,
+    }
+}
+
+pub(super) async fn connect_readers(path: &Path, count: u32) -> Result<SqlitePool, StoreError> {
+    let options = options(path)
+        .pragma("query_only", "on")
+        .thread_name(|number| format!("ensemble-store-reader-{number}"));
+    SqlitePoolOptions::new()
+        .max_connections(count)
+        .acquire_timeout(READER_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_with(options)
+        .await
+        .map_err(|error| opening(error, path))
+}
+
+/// A connection to a database that nobody else has open, without applying migrations.
+pub(crate) async fn open_alone(path: &Path) -> Result<(Home, SqliteConnection), StoreError> {
+    let home = Home::at(path)?;
+    let connection = connect_writer(&writer_options(home.path(), Durability::PowerLoss), home.path()).await?;
+    Ok((home, connection))
+}

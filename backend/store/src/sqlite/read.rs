@@ -1,0 +1,572 @@
+//! Reading, on connections that cannot write.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, SqliteConnection};
+use tokio::sync::watch;
+use tracing::{instrument, warn};
+
+use ensemble_protocol::id::{
+    DocumentId, HunkId, InviteId, MemberId, NodeId, PeerId, ProjectId, SessionId, TokenId, TurnId, Version,
+};
+
+use super::SqliteStore;
+use super::row::{Columns, snapshot_checksum, store_error, to_micros, update_checksum};
+use crate::error::StoreError;
+use crate::record::{
+    Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, HunkState, Invite,
+    LedgerEntry, LedgerKind, LoadedDocument, Member, Membership, Project, Review, Session, Snapshot, Stamp,
+    StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord, TurnStatus,
+};
+use crate::write::{Commit, Write};
+use crate::{Health, Store};
+
+/// No limit, in SQL.
+const ALL: i64 = i64::MAX;
+
+const PROJECT: &str = "select id, name, tree, turns, created_at from projects where id = $1";
+const PROJECTS_OF: &str = "
+    select p.id, p.name, p.tree, p.turns, p.created_at, m.project, m.member, m.role, m.created_at
+    from memberships m join projects p on p.id = m.project
+    where m.member = $1 order by m.created_at desc, p.id desc";
+const MEMBER: &str = "select id, name, color, created_at from members where id = $1";
+const MEMBERS_OF: &str = "
+    select u.id, u.name, u.color, u.created_at, m.project, m.member, m.role, m.created_at
+    from memberships m join members u on u.id = m.member
+    where m.project = $1 order by m.created_at, u.id";
+const MEMBERSHIP: &str = "
+    select project, member, role, created_at from memberships where project = $1 and member = $2";
+const SESSION_BY_HASH: &str = "
+    select id, member, hash, created_at, last_seen_at, expires_at from sessions
+    where hash = $1 and expires_at > $2";
+const SESSIONS_OF: &str = "
+    select id, member, hash, created_at, last_seen_at, expires_at from sessions
+    where member = $1 and expires_at > $2 order by last_seen_at desc, id desc";
+const TOKEN_BY_HASH: &str = "
+    select id, hash, member, project, role, name, created_at, expires_at from tokens
+    where hash = $1 and (expires_at is null or expires_at > $2)";
+const INVITE: &str = "
+    select id, project, role, hash, created_by, created_at, expires_at, max_uses, uses, revoked_at
+    from invites where id = $1";
+const INVITE_BY_HASH: &str = "
+    select id, project, role, hash, created_by, created_at, expires_at, max_uses, uses, revoked_at
+    from invites where hash = $1";
+const INVITES_OF: &str = "
+    select id, project, role, hash, created_by, created_at, expires_at, max_uses, uses, revoked_at
+    from invites where project = $1 order by created_at desc, id desc";
+const DOCUMENT: &str = "
+    select id, project, path, kind, epoch, last_seq, created_at, deleted_at from documents where id = $1";
+const DOCUMENTS_OF: &str = "
+    select id, project, path, kind, epoch, last_seq, created_at, deleted_at from documents
+    where project = $1 and kind = 'text' and deleted_at is null order by path";
+const SNAPSHOTS: &str = "
+    select document, epoch, seq, bytes, checksum, text_hash, created_at from snapshots
+    where document = $1 and epoch = $2 and seq < $3 order by seq desc limit 1";
+const UPDATES_AFTER: &str = "
+    select document, epoch, seq, member, connection, turn, via, bytes, checksum, time, node, counter
+    from updates where document = $1 and epoch = $2 and seq > $3 order by seq limit $4";
+const CLIENTS_OF: &str = "
+    select document, client, owner_kind, owner, next_clock from clients
+    where document = $1 order by client";
+const LEDGER_OF_TURN: &str = "
+    select document, epoch, seq, turn, hunk, kind, client, clock, length, text from ledger
+    where turn = $1 order by document, epoch, seq, position";
+const LEDGER_OF_DOCUMENT: &str = "
+    select document, epoch, seq, turn, hunk, kind, client, clock, length, text from ledger
+    where document = $1 order by epoch, seq, position";
+const TURN: &str = "
+    select id, project, agent, member, prompt, status, documents, answer, usage, error_code, error_detail,
+        review, node, created_at, finished_at
+    from turns where id = $1";
+const TURNS_OF: &str = "
+    select id, project, agent, member, prompt, status, documents, answer, usage, error_code, error_detail,
+        review, node, created_at, finished_at
+    from turns where project = $1 and ($2 is null or id < $2) order by id desc limit $3";
+const UNFINISHED_TURNS: &str = "
+    select id, project, agent, member, prompt, status, documents, answer, usage, error_code, error_detail,
+        review, node, created_at, finished_at
+    from turns where status in ('queued', 'running') order by id";
+const HUNKS_OF: &str = "
+    select turn, hunk, document, path, state, anchor, head, inserted, deleted, line, reason from hunks
+    where turn = $1 order by hunk";
+
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
+fn by_id<'q>(sql: &'static str, id: &'q [u8; 16]) -> Query<'q> {
+    sqlx::query(sql).bind(id.as_slice())
+}
+
+impl SqliteStore {
+    async fn one<T>(
+        &self,
+        query: Query<'_>,
+        record: impl Fn(&SqliteRow) -> Result<T, StoreError> + Send,
+    ) -> Result<Option<T>, StoreError> {
+        let row = query.fetch_optional(&self.readers).await.map_err(store_error)?;
+        row.as_ref().map(record).transpose()
+    }
+
+    async fn all<T>(
+        &self,
+        query: Query<'_>,
+        record: impl Fn(&SqliteRow) -> Result<T, StoreError> + Send,
+    ) -> Result<Vec<T>, StoreError> {
+        let rows = query.fetch_all(&self.readers).await.map_err(store_error)?;
+        rows.iter().map(record).collect()
+    }
+
+    fn micros_now(&self) -> i64 {
+        to_micros(self.clock.now())
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    #[instrument(name = "store.submit", level = "debug", skip_all)]
+    async fn submit(&self, write: Write) -> Result<Commit, StoreError> {
+        self.log.submit(write).await
+    }
+
+    fn health(&self) -> watch::Receiver<Health> {
+        self.log.health()
+    }
+
+    #[instrument(name = "store.ping", level = "debug", skip_all)]
+    async fn ping(&self) -> Result<(), StoreError> {
+        sqlx::query("select 1 from projects limit 1")
+            .fetch_optional(&self.readers)
+            .await
+            .map(drop)
+            .map_err(store_error)
+    }
+
+    #[instrument(name = "store.close", level = "debug", skip_all)]
+    async fn close(&self) {
+        self.log.close().await;
+        self.readers.close().await;
+    }
+
+    #[instrument(name = "store.project.find", level = "debug", skip_all)]
+    async fn project(&self, id: ProjectId) -> Result<Option<Project>, StoreError> {
+        self.one(by_id(PROJECT, id.as_bytes()), |row| project(&mut Columns::new("projects", row))).await
+    }
+
+    #[instrument(name = "store.project.list", level = "debug", skip_all)]
+    async fn projects_of(&self, member: MemberId) -> Result<Vec<(Project, Membership)>, StoreError> {
+        self.all(by_id(PROJECTS_OF, member.as_bytes()), |row| {
+            let mut columns = Columns::new("projects", row);
+            Ok((project(&mut columns)?, membership(&mut columns)?))
+        })
+        .await
+    }
+
+    #[instrument(name = "store.member.find", level = "debug", skip_all)]
+    async fn member(&self, id: MemberId) -> Result<Option<Member>, StoreError> {
+        self.one(by_id(MEMBER, id.as_bytes()), |row| member(&mut Columns::new("members", row))).await
+    }
+
+    #[instrument(name = "store.member.list", level = "debug", skip_all)]
+    async fn members_of(&self, project: ProjectId) -> Result<Vec<(Member, Membership)>, StoreError> {
+        self.all(by_id(MEMBERS_OF, project.as_bytes()), |row| {
+            let mut columns = Columns::new("members", row);
+            Ok((member(&mut columns)?, membership(&mut columns)?))
+        })
+        .await
+    }
+
+    #[instrument(name = "store.membership.find", level = "debug", skip_all)]
+    async fn membership(
+        &self,
+        project: ProjectId,
+        member: MemberId,
+    ) -> Result<Option<Membership>, StoreError> {
+        let query = by_id(MEMBERSHIP, project.as_bytes()).bind(member.as_bytes().as_slice());
+        self.one(query, |row| membership(&mut Columns::new("memberships", row))).await
+    }
+
+    #[instrument(name = "store.session.find", level = "debug", skip_all)]
+    async fn session_by_hash(&self, hash: Hash) -> Result<Option<Session>, StoreError> {
+        let query = sqlx::query(SESSION_BY_HASH).bind(hash.0.as_slice()).bind(self.micros_now());
+        self.one(query, session).await
+    }
+
+    #[instrument(name = "store.session.list", level = "debug", skip_all)]
+    async fn sessions_of(&self, member: MemberId) -> Result<Vec<Session>, StoreError> {
+        self.all(by_id(SESSIONS_OF, member.as_bytes()).bind(self.micros_now()), session).await
+    }
+
+    #[instrument(name = "store.token.find", level = "debug", skip_all)]
+    async fn token_by_hash(&self, hash: Hash) -> Result<Option<Token>, StoreError> {
+        let query = sqlx::query(TOKEN_BY_HASH).bind(hash.0.as_slice()).bind(self.micros_now());
+        self.one(query, token).await
+    }
+
+    #[instrument(name = "store.invite.find", level = "debug", skip_all)]
+    async fn invite(&self, id: InviteId) -> Result<Option<Invite>, StoreError> {
+        self.one(by_id(INVITE, id.as_bytes()), invite).await
+    }
+
+    #[instrument(name = "store.invite.find_by_hash", level = "debug", skip_all)]
+    async fn invite_by_hash(&self, hash: Hash) -> Result<Option<Invite>, StoreError> {
+        self.one(sqlx::query(INVITE_BY_HASH).bind(hash.0.as_slice()), invite).await
+    }
+
+    #[instrument(name = "store.invite.list", level = "debug", skip_all)]
+    async fn invites_of(&self, project: ProjectId) -> Result<Vec<Invite>, StoreError> {
+        self.all(by_id(INVITES_OF, project.as_bytes()), invite).await
+    }
+
+    #[instrument(name = "store.document.find", level = "debug", skip_all)]
+    async fn document(&self, id: DocumentId) -> Result<Option<Document>, StoreError> {
+        self.one(by_id(DOCUMENT, id.as_bytes()), document).await
+    }
+
+    #[instrument(name = "store.document.list", level = "debug", skip_all)]
+    async fn documents_of(&self, project: ProjectId) -> Result<Vec<Document>, StoreError> {
+        self.all(by_id(DOCUMENTS_OF, project.as_bytes()), document).await
+    }
+
+    #[instrument(name = "store.document.load", level = "debug", skip_all)]
+    async fn load_document(&self, id: DocumentId) -> Result<Option<LoadedDocument>, StoreError> {
+        // One transaction, so that everything is read as it was at one moment.
+        let mut transaction = self.readers.begin().await.map_err(store_error)?;
+        let row =
+            by_id(DOCUMENT, id.as_bytes()).fetch_optional(&mut *transaction).await.map_err(store_error)?;
+        let Some(document) = row.as_ref().map(document).transpose()? else {
+            return Ok(None);
+        };
+        let snapshot = newest_snapshot(&mut transaction, &document).await?;
+        let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+        let updates = updates_after(&mut transaction, &document, base, ALL).await?;
+        if base + updates.len() as u64 != document.last_seq {
+            return Err(missing_update(id, base + updates.len() as u64 + 1));
+        }
+        Ok(Some(LoadedDocument { document, snapshot, updates }))
+    }
+
+    #[instrument(name = "store.document.updates", level = "debug", skip_all)]
+    async fn updates_after(
+        &self,
+        document: DocumentId,
+        seq: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredUpdate>, StoreError> {
+        let Some(document) = self.document(document).await? else {
+            return Err(StoreError::not_found(format!("document `{document}`")));
+        };
+        let mut connection = self.readers.acquire().await.map_err(store_error)?;
+        updates_after(&mut connection, &document, seq, i64::from(limit)).await
+    }
+
+    #[instrument(name = "store.document.clients", level = "debug", skip_all)]
+    async fn clients_of(&self, document: DocumentId) -> Result<Vec<ClientRecord>, StoreError> {
+        self.all(by_id(CLIENTS_OF, document.as_bytes()), |row| {
+            let mut columns = Columns::new("clients", row);
+            let _document = columns.bytes()?;
+            Ok(ClientRecord {
+                client: columns.client()?,
+                owner: owner(&mut columns)?,
+                next_clock: columns.number()?,
+            })
+        })
+        .await
+    }
+
+    #[instrument(name = "store.ledger.of_turn", level = "debug", skip_all)]
+    async fn ledger_of_turn(&self, turn: TurnId) -> Result<Vec<StoredLedgerEntry>, StoreError> {
+        self.all(by_id(LEDGER_OF_TURN, turn.as_bytes()), ledger_entry).await
+    }
+
+    #[instrument(name = "store.ledger.of_document", level = "debug", skip_all)]
+    async fn ledger_of_document(&self, document: DocumentId) -> Result<Vec<StoredLedgerEntry>, StoreError> {
+        self.all(by_id(LEDGER_OF_DOCUMENT, document.as_bytes()), ledger_entry).await
+    }
+
+    #[instrument(name = "store.turn.find", level = "debug", skip_all)]
+    async fn turn(&self, id: TurnId) -> Result<Option<TurnRecord>, StoreError> {
+        self.one(by_id(TURN, id.as_bytes()), turn).await
+    }
+
+    #[instrument(name = "store.turn.list", level = "debug", skip_all)]
+    async fn turns_of(
+        &self,
+        project: ProjectId,
+        limit: u32,
+        before: Option<TurnId>,
+    ) -> Result<Vec<TurnRecord>, StoreError> {
+        let query = by_id(TURNS_OF, project.as_bytes())
+            .bind(before.as_ref().map(|id| id.as_bytes().as_slice()))
+            .bind(limit);
+        self.all(query, turn).await
+    }
+
+    #[instrument(name = "store.turn.hunks", level = "debug", skip_all)]
+    async fn hunks_of(&self, turn: TurnId) -> Result<Vec<HunkRecord>, StoreError> {
+        self.all(by_id(HUNKS_OF, turn.as_bytes()), hunk).await
+    }
+
+    #[instrument(name = "store.turn.unfinished", level = "debug", skip_all)]
+    async fn unfinished_turns(&self) -> Result<Vec<TurnRecord>, StoreError> {
+        self.all(sqlx::query(UNFINISHED_TURNS), turn).await
+    }
+}
+
+/// The newest snapshot whose checksum is right.
+async fn newest_snapshot(
+    connection: &mut SqliteConnection,
+    document: &Document,
+) -> Result<Option<Snapshot>, StoreError> {
+    let mut below = i64::MAX;
+    loop {
+        let row = by_id(SNAPSHOTS, document.id.as_bytes())
+            .bind(document.epoch)
+            .bind(below)
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        let Some(row) = row else { return Ok(None) };
+        let mut columns = Columns::new("snapshots", &row);
+        let _document = columns.bytes()?;
+        let epoch = columns.number()?;
+        let seq: u64 = columns.number()?;
+        let snapshot = read_snapshot(&mut columns, document.id, epoch, seq);
+        match snapshot {
+            Ok(snapshot) if seq <= document.last_seq => return Ok(Some(snapshot)),
+            _ => warn!(
+                document.id = %document.id,
+                "snapshot {epoch}.{seq} of document `{}` is damaged; an older one and more of the log are read instead",
+                document.id
+            ),
+        }
+        below = seq.cast_signed();
+    }
+}
+
+fn read_snapshot(
+    columns: &mut Columns<'_>,
+    document: DocumentId,
+    epoch: u32,
+    seq: u64,
+) -> Result<Snapshot, StoreError> {
+    let bytes = columns.bytes()?;
+    let checksum = columns.integer()?;
+    let text_hash = columns.hash()?;
+    let created_at = columns.time()?;
+    if checksum != snapshot_checksum(document, epoch, seq, text_hash, bytes) {
+        return Err(columns.corrupt());
+    }
+    Ok(Snapshot { epoch, seq, bytes: Bytes::copy_from_slice(bytes), text_hash, created_at })
+}
+
+async fn updates_after(
+    connection: &mut SqliteConnection,
+    document: &Document,
+    seq: u64,
+    limit: i64,
+) -> Result<Vec<StoredUpdate>, StoreError> {
+    let rows = by_id(UPDATES_AFTER, document.id.as_bytes())
+        .bind(document.epoch)
+        .bind(seq.cast_signed())
+        .bind(limit)
+        .fetch_all(connection)
+        .await
+        .map_err(store_error)?;
+    let mut updates = Vec::with_capacity(rows.len());
+    for (expected, row) in (seq + 1..).zip(&rows) {
+        let update = update(document.id, row)?;
+        if update.seq != expected {
+            return Err(missing_update(document.id, expected));
+        }
+        updates.push(update);
+    }
+    Ok(updates)
+}
+
+fn missing_update(document: DocumentId, seq: u64) -> StoreError {
+    StoreError::corrupt("updates", format!("{document} {seq}"))
+}
+
+fn update(document: DocumentId, row: &SqliteRow) -> Result<StoredUpdate, StoreError> {
+    let mut columns = Columns::new("updates", row);
+    let _document = columns.bytes()?;
+    let epoch = columns.number()?;
+    let seq = columns.number()?;
+    let corrupt = || missing_update(document, seq);
+    let author = Author {
+        member: columns.optional_id(MemberId::from_slice).map_err(|_| corrupt())?,
+        connection: columns.optional_id(PeerId::from_slice).map_err(|_| corrupt())?,
+        turn: columns.optional_id(TurnId::from_slice).map_err(|_| corrupt())?,
+        via: columns.optional_id(MemberId::from_slice).map_err(|_| corrupt())?,
+    };
+    let bytes = columns.bytes().map_err(|_| corrupt())?;
+    let checksum = columns.integer().map_err(|_| corrupt())?;
+    let at = columns.time().map_err(|_| corrupt())?;
+    let stamp = Stamp {
+        node: columns.id(NodeId::from_slice).map_err(|_| corrupt())?,
+        counter: columns.client().map_err(|_| corrupt())?,
+    };
+    if checksum != update_checksum(document, epoch, seq, &author, stamp, to_micros(at), bytes) {
+        return Err(corrupt());
+    }
+    Ok(StoredUpdate { epoch, seq, author, bytes: Bytes::copy_from_slice(bytes), at, stamp })
+}
+
+fn project(columns: &mut Columns<'_>) -> Result<Project, StoreError> {
+    Ok(Project {
+        id: columns.id(ProjectId::from_slice)?,
+        name: columns.text()?,
+        tree: columns.id(DocumentId::from_slice)?,
+        turns: columns.id(DocumentId::from_slice)?,
+        created_at: columns.time()?,
+    })
+}
+
+fn member(columns: &mut Columns<'_>) -> Result<Member, StoreError> {
+    Ok(Member {
+        id: columns.id(MemberId::from_slice)?,
+        name: columns.text()?,
+        color: columns.text()?,
+        created_at: columns.time()?,
+    })
+}
+
+fn membership(columns: &mut Columns<'_>) -> Result<Membership, StoreError> {
+    Ok(Membership {
+        project: columns.id(ProjectId::from_slice)?,
+        member: columns.id(MemberId::from_slice)?,
+        role: columns.role()?,
+        created_at: columns.time()?,
+    })
+}
+
+fn session(row: &SqliteRow) -> Result<Session, StoreError> {
+    let mut columns = Columns::new("sessions", row);
+    Ok(Session {
+        id: columns.id(SessionId::from_slice)?,
+        member: columns.id(MemberId::from_slice)?,
+        hash: columns.hash()?,
+        created_at: columns.time()?,
+        last_seen_at: columns.time()?,
+        expires_at: columns.time()?,
+    })
+}
+
+fn token(row: &SqliteRow) -> Result<Token, StoreError> {
+    let mut columns = Columns::new("tokens", row);
+    Ok(Token {
+        id: columns.id(TokenId::from_slice)?,
+        hash: columns.hash()?,
+        member: columns.id(MemberId::from_slice)?,
+        project: columns.optional_id(ProjectId::from_slice)?,
+        role: columns.role()?,
+        name: columns.text()?,
+        created_at: columns.time()?,
+        expires_at: columns.optional_time()?,
+    })
+}
+
+fn invite(row: &SqliteRow) -> Result<Invite, StoreError> {
+    let mut columns = Columns::new("invites", row);
+    Ok(Invite {
+        id: columns.id(InviteId::from_slice)?,
+        project: columns.id(ProjectId::from_slice)?,
+        role: columns.role()?,
+        hash: columns.hash()?,
+        created_by: columns.id(MemberId::from_slice)?,
+        created_at: columns.time()?,
+        expires_at: columns.optional_time()?,
+        max_uses: columns.optional_number()?,
+        uses: columns.number()?,
+        revoked_at: columns.optional_time()?,
+    })
+}
+
+fn document(row: &SqliteRow) -> Result<Document, StoreError> {
+    let mut columns = Columns::new("documents", row);
+    Ok(Document {
+        id: columns.id(DocumentId::from_slice)?,
+        project: columns.id(ProjectId::from_slice)?,
+        path: columns.text()?,
+        kind: columns.word(DocumentKind::from_word)?,
+        epoch: columns.number()?,
+        last_seq: columns.number()?,
+        created_at: columns.time()?,
+        deleted_at: columns.optional_time()?,
+    })
+}
+
+/// Reads `owner_kind` and `owner`.
+pub(super) fn owner(columns: &mut Columns<'_>) -> Result<ClientOwner, StoreError> {
+    let kind = columns.text()?;
+    Ok(match kind.as_str() {
+        "member" => ClientOwner::Member(columns.id(MemberId::from_slice)?),
+        "turn" => ClientOwner::Turn(columns.id(TurnId::from_slice)?),
+        "server" => {
+            columns.optional_id(|_| None::<()>)?;
+            ClientOwner::Server
+        }
+        _ => return Err(columns.corrupt()),
+    })
+}
+
+fn ledger_entry(row: &SqliteRow) -> Result<StoredLedgerEntry, StoreError> {
+    let mut columns = Columns::new("ledger", row);
+    Ok(StoredLedgerEntry {
+        document: columns.id(DocumentId::from_slice)?,
+        version: Version { epoch: columns.number()?, seq: columns.number()? },
+        entry: LedgerEntry {
+            turn: columns.id(TurnId::from_slice)?,
+            hunk: columns.optional_number()?.map(HunkId),
+            kind: columns.word(LedgerKind::from_word)?,
+            client: columns.client()?,
+            clock: columns.number()?,
+            length: columns.number()?,
+            text: columns.optional_text()?,
+        },
+    })
+}
+
+fn turn(row: &SqliteRow) -> Result<TurnRecord, StoreError> {
+    let mut columns = Columns::new("turns", row);
+    Ok(TurnRecord {
+        id: columns.id(TurnId::from_slice)?,
+        project: columns.id(ProjectId::from_slice)?,
+        agent: columns.text()?,
+        by: columns.id(MemberId::from_slice)?,
+        prompt: columns.text()?,
+        status: columns.word(TurnStatus::from_word)?,
+        documents: columns.id(split_ids)?,
+        answer: columns.text()?,
+        usage: columns.optional_json()?,
+        error: match (columns.optional_text()?, columns.optional_text()?) {
+            (Some(code), detail) => Some(TurnError { code, detail: detail.unwrap_or_default() }),
+            (None, _) => None,
+        },
+        review: columns.word(Review::from_word)?,
+        node: columns.id(NodeId::from_slice)?,
+        created_at: columns.time()?,
+        finished_at: columns.optional_time()?,
+    })
+}
+
+fn split_ids(bytes: &[u8]) -> Option<Vec<DocumentId>> {
+    bytes.chunks(16).map(DocumentId::from_slice).collect()
+}
+
+fn hunk(row: &SqliteRow) -> Result<HunkRecord, StoreError> {
+    let mut columns = Columns::new("hunks", row);
+    Ok(HunkRecord {
+        turn: columns.id(TurnId::from_slice)?,
+        hunk: HunkId(columns.number()?),
+        document: columns.optional_id(DocumentId::from_slice)?,
+        path: columns.text()?,
+        state: columns.word(HunkState::from_word)?,
+        anchor: columns.optional_json()?,
+        head: columns.optional_json()?,
+        inserted: columns.number()?,
+        deleted: columns.number()?,
+        line: columns.optional_number()?,
+        reason: columns.optional_text()?,
+    })
+}

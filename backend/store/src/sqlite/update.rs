@@ -1,0 +1,215 @@
+//! Appending an update to a document's log.
+
+use sqlx::{Row as _, SqliteConnection};
+use time::OffsetDateTime;
+
+use ensemble_protocol::id::{DocumentId, Version};
+
+use super::row::{Columns, store_error, to_micros, update_checksum};
+use crate::error::{Conflict, StoreError};
+use crate::record::{ClientOwner, LedgerEntry};
+use crate::write::{ClientAdvance, Committed, NewUpdate, Write};
+
+const NEXT_SEQ: &str = "
+    update documents set last_seq = last_seq + 1
+    where id = $1 and epoch = $2 and deleted_at is null
+    returning last_seq";
+
+const INSERT_UPDATE: &str = "
+    insert into updates
+        (document, epoch, seq, member, connection, turn, via, bytes, checksum, time, node, counter)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+
+const ADVANCE_CLIENT: &str = "
+    insert into clients (document, client, owner_kind, owner, next_clock)
+    select $1, $2, $3, $4, $6
+    where $5 = 0 or exists (select 1 from clients where document = $1 and client = $2)
+    on conflict (document, client) do update set next_clock = excluded.next_clock
+    where clients.next_clock = $5
+        and clients.owner_kind = excluded.owner_kind
+        and clients.owner is not distinct from excluded.owner";
+
+const SELECT_CLIENT: &str = "
+    select document, owner_kind, owner, next_clock from clients where document = $1 and client = $2";
+
+const INSERT_LEDGER: &str = "
+    insert into ledger
+        (document, epoch, seq, position, turn, hunk, kind, client, clock, length, text)
+    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+
+const SELECT_LIVE: &str = "select epoch from documents where id = $1 and deleted_at is null";
+
+const SELECT_STAMP: &str = "
+    select document, epoch, seq, time from updates where node = $1 and counter = $2";
+
+pub(super) async fn append(
+    connection: &mut SqliteConnection,
+    update: &NewUpdate,
+    at: OffsetDateTime,
+) -> Result<Version, StoreError> {
+    let document = update.document;
+    let row = sqlx::query(NEXT_SEQ)
+        .bind(document.as_bytes().as_slice())
+        .bind(update.epoch)
+        .fetch_optional(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    let Some(row) = row else {
+        return Err(why_not(connection, document, update.epoch).await);
+    };
+    let seq: i64 = row.try_get(0).map_err(store_error)?;
+    let version = Version { epoch: update.epoch, seq: seq as u64 };
+
+    let author = &update.author;
+    let micros = to_micros(at);
+    let checksum =
+        update_checksum(document, update.epoch, version.seq, author, update.stamp, micros, &update.bytes);
+    sqlx::query(INSERT_UPDATE)
+        .bind(document.as_bytes().as_slice())
+        .bind(update.epoch)
+        .bind(seq)
+        .bind(author.member.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(author.connection.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(author.turn.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(author.via.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(update.bytes.as_ref())
+        .bind(checksum)
+        .bind(micros)
+        .bind(update.stamp.node.as_bytes().as_slice())
+        .bind(update.stamp.counter.cast_signed())
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+
+    for advance in &update.clients {
+        advance_client(connection, document, advance).await?;
+    }
+    for (position, entry) in update.ledger.iter().enumerate() {
+        insert_ledger(connection, document, version, position, entry).await?;
+    }
+    Ok(version)
+}
+
+/// The document cannot take an update of this epoch; says which reason it was.
+async fn why_not(connection: &mut SqliteConnection, document: DocumentId, epoch: u32) -> StoreError {
+    let live = sqlx::query(SELECT_LIVE)
+        .bind(document.as_bytes().as_slice())
+        .fetch_optional(connection)
+        .await
+        .and_then(|row| row.map(|row| row.try_get::<u32, _>(0)).transpose());
+    match live {
+        Ok(Some(current)) if current != epoch => Conflict::Epoch { document, epoch: current }.into(),
+        Ok(_) => StoreError::not_found(format!("document `{document}`")),
+        Err(error) => store_error(error),
+    }
+}
+
+/// How an owner is stored.
+pub(super) fn owner_columns(owner: &ClientOwner) -> (&'static str, Option<&[u8]>) {
+    match owner {
+        ClientOwner::Member(id) => ("member", Some(id.as_bytes())),
+        ClientOwner::Turn(id) => ("turn", Some(id.as_bytes())),
+        ClientOwner::Server => ("server", None),
+    }
+}
+
+async fn advance_client(
+    connection: &mut SqliteConnection,
+    document: DocumentId,
+    advance: &ClientAdvance,
+) -> Result<(), StoreError> {
+    let ClientAdvance { client, first, next, owner } = advance;
+    let (kind, id) = owner_columns(owner);
+    let done = sqlx::query(ADVANCE_CLIENT)
+        .bind(document.as_bytes().as_slice())
+        .bind(client.cast_signed())
+        .bind(kind)
+        .bind(id)
+        .bind(first)
+        .bind(next)
+        .execute(&mut *connection)
+        .await
+        .map_err(store_error)?;
+    if done.rows_affected() == 1 {
+        return Ok(());
+    }
+    let row = sqlx::query(SELECT_CLIENT)
+        .bind(document.as_bytes().as_slice())
+        .bind(client.cast_signed())
+        .fetch_optional(connection)
+        .await
+        .map_err(store_error)?;
+    let mut next_clock = 0;
+    if let Some(row) = row {
+        let mut columns = Columns::new("clients", &row);
+        let _document = columns.bytes()?;
+        let registered = super::read::owner(&mut columns)?;
+        if registered != *owner {
+            return Err(Conflict::ClientOwned { document, client: *client, owner: registered }.into());
+        }
+        next_clock = columns.number()?;
+    }
+    Err(Conflict::ClientClock { document, client: *client, first: *first, next_clock }.into())
+}
+
+async fn insert_ledger(
+    connection: &mut SqliteConnection,
+    document: DocumentId,
+    version: Version,
+    position: usize,
+    entry: &LedgerEntry,
+) -> Result<(), StoreError> {
+    sqlx::query(INSERT_LEDGER)
+        .bind(document.as_bytes().as_slice())
+        .bind(version.epoch)
+        .bind(version.seq.cast_signed())
+        .bind(position as i64)
+        .bind(entry.turn.as_bytes().as_slice())
+        .bind(entry.hunk.map(|hunk| hunk.0))
+        .bind(entry.kind.as_str())
+        .bind(entry.client.cast_signed())
+        .bind(entry.clock)
+        .bind(entry.length)
+        .bind(entry.text.as_deref())
+        .execute(connection)
+        .await
+        .map(drop)
+        .map_err(store_error)
+}
+
+/// What became of this write when it was committed before, under the same stamps.
+pub(super) async fn first_outcome(
+    connection: &mut SqliteConnection,
+    write: &Write,
+) -> Result<Option<Committed>, StoreError> {
+    let mut outcome: Option<Committed> = None;
+    for (position, update) in write.updates.iter().enumerate() {
+        let row = sqlx::query(SELECT_STAMP)
+            .bind(update.stamp.node.as_bytes().as_slice())
+            .bind(update.stamp.counter.cast_signed())
+            .fetch_optional(&mut *connection)
+            .await
+            .map_err(store_error)?;
+        match row {
+            None if outcome.is_none() => {
+                // The first stamp is new. If a later one is not, the write was put together wrongly, and
+                // its own failure is the better answer.
+                return Ok(None);
+            }
+            None => return Err(Conflict::Stamp.into()),
+            Some(row) => {
+                let mut columns = Columns::new("updates", &row);
+                let document = columns.id(DocumentId::from_slice)?;
+                if document != update.document {
+                    return Err(Conflict::Stamp.into());
+                }
+                let version = Version { epoch: columns.number()?, seq: columns.number()? };
+                let at = columns.time()?;
+                let outcome = outcome
+                    .get_or_insert_with(|| Committed { versions: Vec::with_capacity(position + 1), at });
+                outcome.versions.push(version);
+            }
+        }
+    }
+    Ok(outcome)
+}
