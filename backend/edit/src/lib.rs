@@ -1,1 +1,36 @@
-//! placeholder
+//! Texts, diffs, patches and positions: from what a model writes to the smallest edits of a document.
+//!
+//! Everything here is pure: no input or output, no clock, no randomness, no tasks. Read it in this order:
+//!
+//! - [`position`]: bytes, UTF-16 units, lines and columns, which never mix.
+//! - [`text_edit`]: a range and its replacement; ordered scripts of them.
+//! - [`diff`](mod@diff): the smallest script between two texts.
+//! - [`hunk`]: hunks, and what is said about one that could not be placed.
+//! - [`patch`]: the patch grammar, its paths, and its incremental parser.
+//! - [`stream`]: a patch while it arrives, as edits that are settled.
+//! - [`replay`]: a base text with such edits applied.
+//! - [`batch`]: a whole patch over a set of files, also exactly as the Codex command line tool does it.
+//! - [`search_replace`]: old text and new text, to an edit script.
+//!
+//! Where documents live, what people typed meanwhile and how edits enter a room is left to others.
+
+pub mod batch;
+pub mod diff;
+pub mod hunk;
+mod lines;
+mod locate;
+pub mod patch;
+pub mod position;
+pub mod replay;
+pub mod search_replace;
+pub mod stream;
+pub mod text_edit;
+
+pub use batch::{PatchOutcome, apply_patch};
+pub use diff::diff;
+pub use hunk::{HunkId, Miss, MissReason, Missed, Nearest};
+pub use patch::{FileKind, Mode, PathRefused, normalize_path};
+pub use position::{ByteOffset, LineColumn, TextIndex, Utf16Offset};
+pub use replay::PatchedText;
+pub use stream::{PatchEvent, PatchStream};
+pub use text_edit::{EditError, EditScript, TextEdit, Utf16Edit};

@@ -1,0 +1,215 @@
+//! The smallest edit script between two texts, at a bounded cost.
+//!
+//! Lines are compared first, then words inside the lines that changed, and of a changed word only the
+//! characters between the common start and end are replaced. Replacing whole words instead of scattered
+//! letters keeps what a person sees readable. No edit cuts a grapheme or a `\r\n` in two.
+
+use std::collections::HashMap;
+
+use similar::{Algorithm, DiffOp, capture_diff_slices};
+use unicode_segmentation::UnicodeSegmentation;
+
+use crate::text_edit::{EditScript, TextEdit};
+
+/// Lines of both texts together, between the common start and end, up to which lines are compared. Beyond
+/// it the whole middle is replaced; documents are far smaller, so this only bounds memory.
+const MAX_LINES: usize = 1_000_000;
+
+/// Words of both sides together up to which a changed block is compared word by word. Beyond it only its
+/// common start and end are kept; at this size the comparison takes some ten milliseconds.
+const MAX_WORDS: usize = 40_000;
+
+/// The smallest edits that turn `old` into `new`.
+///
+/// Applying the result to `old` always gives `new`. The cost grows with the length of the texts, and with
+/// the amount of change only up to the bounds named in this file.
+pub fn diff(old: &str, new: &str) -> EditScript {
+    let mut edits = Vec::new();
+    diff_lines(old, new, &mut edits);
+    EditScript::new(edits).expect("the comparison yields edits in order")
+}
+
+/// Compares by lines and hands changed blocks on.
+fn diff_lines(old: &str, new: &str, edits: &mut Vec<TextEdit>) {
+    let old_lines: Vec<&str> = old.split_inclusive('\n').collect();
+    let new_lines: Vec<&str> = new.split_inclusive('\n').collect();
+    let (start, end) = common_ends(&old_lines, &new_lines);
+    let skipped: usize = old_lines[..start].iter().map(|line| line.len()).sum();
+    let old_lines = &old_lines[start..old_lines.len() - end];
+    let new_lines = &new_lines[start..new_lines.len() - end];
+    compare(old_lines, new_lines, MAX_LINES, skipped, &mut |at, removed, inserted| {
+        if removed.is_empty() || inserted.is_empty() {
+            push(edits, at, removed.concat().len(), &inserted.concat());
+        } else {
+            diff_words(&removed.concat(), &inserted.concat(), at, edits);
+        }
+    });
+}
+
+/// Compares two changed blocks by words and trims what two replaced words have in common.
+fn diff_words(old: &str, new: &str, at: usize, edits: &mut Vec<TextEdit>) {
+    let old_words = words(old);
+    let new_words = words(new);
+    let (start, end) = common_ends(&old_words, &new_words);
+    let skipped: usize = old_words[..start].iter().map(|word| word.len()).sum();
+    let old_words = &old_words[start..old_words.len() - end];
+    let new_words = &new_words[start..new_words.len() - end];
+    compare(old_words, new_words, MAX_WORDS, at + skipped, &mut |at, removed, inserted| {
+        replace_trimmed(&removed.concat(), &inserted.concat(), at, edits);
+    });
+}
+
+/// Replaces what is left between the common start and end, cut at graphemes.
+fn replace_trimmed(old: &str, new: &str, at: usize, edits: &mut Vec<TextEdit>) {
+    let old_marks: Vec<&str> = old.graphemes(true).collect();
+    let new_marks: Vec<&str> = new.graphemes(true).collect();
+    let (start, end) = common_ends(&old_marks, &new_marks);
+    let skipped: usize = old_marks[..start].iter().map(|mark| mark.len()).sum();
+    let removed: usize = old_marks[start..old_marks.len() - end].iter().map(|mark| mark.len()).sum();
+    push(edits, at + skipped, removed, &new_marks[start..new_marks.len() - end].concat());
+}
+
+/// Appends an edit, joined with the one before it when they touch.
+fn push(edits: &mut Vec<TextEdit>, at: usize, removed: usize, inserted: &str) {
+    if removed == 0 && inserted.is_empty() {
+        return;
+    }
+    if let Some(last) = edits.last_mut()
+        && last.range.end.0 == at
+    {
+        last.range.end.0 = at + removed;
+        last.replacement.push_str(inserted);
+        return;
+    }
+    edits.push(TextEdit::new(at..at + removed, inserted));
+}
+
+/// Finds the changed stretches of two lists of pieces; `at` is the byte position of the first old piece.
+fn compare<'a>(
+    old: &[&'a str],
+    new: &[&'a str],
+    limit: usize,
+    at: usize,
+    changed: &mut impl FnMut(usize, &[&'a str], &[&'a str]),
+) {
+    if old.is_empty() && new.is_empty() {
+        return;
+    }
+    if old.is_empty() || new.is_empty() || old.len() + new.len() > limit {
+        changed(at, old, new);
+        return;
+    }
+    // Comparing numbers instead of texts keeps long pieces from being read over and over.
+    let mut known: HashMap<&str, u32> = HashMap::new();
+    let mut number = |piece: &&'a str| {
+        let next = known.len() as u32;
+        *known.entry(piece).or_insert(next)
+    };
+    let old_numbers: Vec<u32> = old.iter().map(&mut number).collect();
+    let new_numbers: Vec<u32> = new.iter().map(&mut number).collect();
+    let mut position = at;
+    for op in capture_diff_slices(Algorithm::Myers, &old_numbers, &new_numbers) {
+        let removed = &old[op.old_range()];
+        if !matches!(op, DiffOp::Equal { .. }) {
+            changed(position, removed, &new[op.new_range()]);
+        }
+        position += removed.iter().map(|piece| piece.len()).sum::<usize>();
+    }
+}
+
+/// How many pieces two lists share at the start and, of the rest, at the end.
+fn common_ends(old: &[&str], new: &[&str]) -> (usize, usize) {
+    let start = old.iter().zip(new).take_while(|(left, right)| left == right).count();
+    let end =
+        old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(left, right)| left == right).count();
+    (start, end)
+}
+
+/// Splits into words, stretches of blanks and single other characters, never inside a grapheme.
+fn words(text: &str) -> Vec<&str> {
+    #[derive(PartialEq)]
+    enum Class {
+        Word,
+        Blank,
+        Other,
+    }
+    let mut pieces = Vec::new();
+    let mut start = 0;
+    let mut class = Class::Other;
+    for (at, grapheme) in text.grapheme_indices(true) {
+        let first = grapheme.chars().next().unwrap_or(' ');
+        let next = if first.is_alphanumeric() || first == '_' {
+            Class::Word
+        } else if first == ' ' || first == '\t' {
+            Class::Blank
+        } else {
+            Class::Other
+        };
+        if at > start && (next != class || next == Class::Other) {
+            pieces.push(&text[start..at]);
+            start = at;
+        }
+        class = next;
+    }
+    if start < text.len() {
+        pieces.push(&text[start..]);
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(old: &str, new: &str) -> Vec<(usize, String, String)> {
+        let script = diff(old, new);
+        assert_eq!(script.apply(old).unwrap(), new);
+        script
+            .edits()
+            .iter()
+            .map(|edit| {
+                let (start, end) = (edit.range.start.0, edit.range.end.0);
+                (start, old[start..end].to_owned(), edit.replacement.clone())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn only_what_changed_is_replaced() {
+        let table: &[(&str, &str, &[(usize, &str, &str)])] = &[
+            ("", "", &[]),
+            ("a\n", "a\n", &[]),
+            ("", "a\n", &[(0, "", "a\n")]),
+            ("a\nb\nc\n", "a\nc\n", &[(2, "b\n", "")]),
+            ("a\nc\n", "a\nb\nc\n", &[(2, "", "b\n")]),
+            ("let x = 1;\n", "let total = 1;\n", &[(4, "x", "total")]),
+            ("foo_bar\n", "foo_baz\n", &[(6, "r", "z")]),
+            ("  x\n", "    x\n", &[(2, "", "  ")]),
+            ("a", "a\nb\n", &[(1, "", "\nb\n")]),
+            ("a\r\n", "a\n", &[(1, "\r\n", "\n")]),
+        ];
+        for (old, new, expected) in table {
+            let expected: Vec<_> =
+                expected.iter().map(|(at, left, right)| (*at, (*left).to_owned(), (*right).to_owned())).collect();
+            assert_eq!(shown(old, new), expected, "{old:?} -> {new:?}");
+        }
+    }
+
+    #[test]
+    fn graphemes_are_never_cut() {
+        // The families differ in one member in the middle of one grapheme.
+        let (old, new) = ("x👨‍👩‍👧y\n", "x👨‍👩‍👦y\n");
+        assert_eq!(shown(old, new), [(1, "👨‍👩‍👧".to_owned(), "👨‍👩‍👦".to_owned())]);
+        assert_eq!(shown("e\u{301}\n", "e\n"), [(0, "e\u{301}".to_owned(), "e".to_owned())]);
+    }
+
+    #[test]
+    fn big_texts_are_compared_at_a_bounded_cost() {
+        let old: String = (0..50_000).map(|line| format!("line {}\n", line % 977)).collect();
+        let new: String = (0..50_000).map(|line| format!("line {}\n", (line * 7) % 1013)).collect();
+        assert_eq!(diff(&old, &new).apply(&old).unwrap(), new);
+        let long_line = "a b ".repeat(100_000);
+        let changed = long_line.replacen("a b a", "a c a", 1);
+        assert_eq!(shown(&long_line, &changed).len(), 1);
+    }
+}

@@ -1,0 +1,426 @@
+//! Where a hunk belongs in its base text: one place, or a [`Miss`] that says why not.
+//!
+//! Candidates are all places that agree with the hunk's kept and removed lines in their loosest form. What
+//! the patch states as fact (headings come first, the end of the file) excludes candidates; of the rest the
+//! best agreement counts. If that leaves several, the scope of the headings, a line number and the order of
+//! the hunks may decide, but only when they leave exactly one. Nothing is ever picked for being first.
+
+use std::collections::HashMap;
+use std::ops::Range;
+
+use crate::hunk::{Miss, MissReason, Nearest};
+use crate::lines::{LineTable, fold};
+
+/// Candidates named in a message and in [`Miss::lines`].
+const MAX_LISTED: usize = 20;
+
+/// Lines compared to rank candidates by how exactly they agree. Beyond it, which takes a long block that
+/// repeats thousands of times, all candidates count as equal.
+const MAX_RANKED_LINES: usize = 2_000_000;
+
+/// Occurrences of a heading whose scopes are looked at; a heading that is more common says nothing.
+const MAX_SCOPES: usize = 1_000;
+
+/// Lines of a hunk, and places of each, that vote for the nearest place. Only a message depends on it.
+const MAX_VOTES: usize = 64;
+
+/// Characters of a line that are quoted in a message.
+const MAX_QUOTED: usize = 120;
+
+/// The shortest heading, in bytes, that may match just a part of a line.
+const MIN_PARTIAL_HEADING_BYTES: usize = 4;
+
+/// Follows the places that agree with the kept and removed lines of a hunk while they arrive.
+#[derive(Debug, Default)]
+pub(crate) struct Matcher {
+    count: u32,
+    candidates: Vec<u32>,
+    /// The candidates without the last line, when that line is blank.
+    before_blank: Option<Vec<u32>>,
+}
+
+impl Matcher {
+    /// Adds the next line and drops the candidates that disagree.
+    pub(crate) fn push(&mut self, table: &LineTable, line: &str) {
+        self.before_blank = line.trim().is_empty().then(|| self.candidates.clone());
+        match table.number_of(line) {
+            None => self.candidates.clear(),
+            Some(number) if self.count == 0 => self.candidates = table.lines_with(number).collect(),
+            Some(number) => {
+                let count = self.count;
+                self.candidates.retain(|&start| table.number_at(start + count) == Some(number));
+            }
+        }
+        self.count += 1;
+    }
+
+    /// The number of lines added.
+    pub(crate) fn count(&self) -> u32 {
+        self.count
+    }
+
+    /// The one place the hunk can have, whatever lines follow.
+    ///
+    /// The lines so far, without a blank last one, must agree in their loosest form with exactly one place
+    /// that the headings allow; then every longer block that agrees anywhere agrees there.
+    pub(crate) fn settled_place(&self, scope: &Scope) -> Option<u32> {
+        let known = match &self.before_blank {
+            Some(_) if self.count == 1 => return None,
+            Some(before) => before,
+            None => &self.candidates,
+        };
+        let mut allowed = known.iter().copied().filter(|&start| start >= scope.earliest);
+        let place = allowed.next()?;
+        (allowed.next().is_none() && self.candidates.contains(&place)).then_some(place)
+    }
+}
+
+/// What the headings of a hunk say about its place.
+#[derive(Debug, Default)]
+pub(crate) struct Scope {
+    /// The first line the hunk may start at.
+    pub(crate) earliest: u32,
+    /// The lines below the headings; empty when no heading was found.
+    regions: Vec<Range<u32>>,
+    /// A line number, counted from zero, from a heading such as `@@ -12,3 +12,4 @@`.
+    hint: Option<u32>,
+    /// The last heading that was found, for messages.
+    heading: Option<String>,
+}
+
+impl Scope {
+    /// Looks the headings up in the text. One that stands nowhere is ignored.
+    pub(crate) fn new(table: &LineTable, headings: &[String]) -> Self {
+        let mut scope = Self::default();
+        for heading in headings {
+            let mut text = heading.as_str();
+            if let Some((line, rest)) = line_hint(text) {
+                scope.hint = Some(line);
+                text = rest;
+            }
+            let folded = fold(text);
+            if folded.is_empty() {
+                continue;
+            }
+            let mut lines: Vec<u32> = match table.number_of(&folded) {
+                Some(number) => table.lines_with(number).collect(),
+                None if folded.len() >= MIN_PARTIAL_HEADING_BYTES => table.lines_containing(&folded),
+                None => Vec::new(),
+            };
+            // A further heading stands below the ones before it.
+            lines.retain(|&line| line >= scope.earliest);
+            if !scope.regions.is_empty() {
+                let inside: Vec<u32> = lines.iter().copied().filter(|line| scope.contains(*line)).collect();
+                if !inside.is_empty() {
+                    lines = inside;
+                }
+            }
+            let Some(&first) = lines.first() else { continue };
+            scope.earliest = first;
+            scope.heading = Some(text.trim().to_owned());
+            scope.regions = if lines.len() <= MAX_SCOPES {
+                lines.iter().map(|&line| line..scope_end(table, line)).collect()
+            } else {
+                Vec::new()
+            };
+        }
+        scope
+    }
+
+    fn contains(&self, line: u32) -> bool {
+        self.regions.iter().any(|region| region.contains(&line))
+    }
+}
+
+/// What else than its lines decides where a hunk belongs.
+#[derive(Debug)]
+pub(crate) struct Aim<'a> {
+    /// What its headings say.
+    pub(crate) scope: &'a Scope,
+    /// Whether it stands at the end of the file.
+    pub(crate) at_end: bool,
+    /// The line behind the hunk in front of it.
+    pub(crate) cursor: u32,
+    /// The file, for messages.
+    pub(crate) path: &'a str,
+}
+
+/// The one line at which a block of kept and removed lines starts.
+pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<u32, Miss> {
+    let mut matcher = Matcher::default();
+    for line in old {
+        matcher.push(table, line);
+    }
+    let len = old.len() as u32;
+    let mut places = matcher.candidates;
+    if places.is_empty() {
+        return Err(not_found(table, old, aim));
+    }
+
+    let found = places.clone();
+    places.retain(|&place| place >= aim.scope.earliest);
+    if places.is_empty() {
+        let heading = aim.scope.heading.as_deref().unwrap_or_default();
+        let message = format!(
+            "These lines stand in `{}` only before the heading `@@ {heading}`, which is on line {}.",
+            aim.path,
+            aim.scope.earliest + 1
+        );
+        return Err(Miss { lines: listed(&found), ..Miss::new(MissReason::NotFound, message) });
+    }
+    if aim.at_end {
+        let found = places.clone();
+        places.retain(|&place| is_at_end(table, place + len));
+        if places.is_empty() {
+            let message = format!(
+                "The hunk says that it stands at the end of `{}`, but its lines stand only {}.",
+                aim.path,
+                on_lines(&found)
+            );
+            return Err(Miss { lines: listed(&found), ..Miss::new(MissReason::NotFound, message) });
+        }
+    }
+
+    keep_best(table, old, &mut places);
+    narrow(&mut places, |place| aim.scope.contains(place));
+    if places.len() > 1
+        && let Some(hint) = aim.scope.hint
+        && places.contains(&hint)
+    {
+        return Ok(hint);
+    }
+    if places.len() > 1 {
+        narrow(&mut places, |place| place >= aim.cursor);
+    }
+    if let [place] = places[..] {
+        return Ok(place);
+    }
+    let message = format!(
+        "These lines stand {} of `{}`. Give more unchanged lines around the change, or a heading such as \
+         `@@ fn name()`, so that only one place fits.",
+        on_lines(&places),
+        aim.path
+    );
+    Err(Miss { lines: listed(&places), ..Miss::new(MissReason::Ambiguous, message) })
+}
+
+/// Whether nothing but blank lines stands from a line on.
+pub(crate) fn is_at_end(table: &LineTable, line: u32) -> bool {
+    (line..table.len()).all(|line| table.is_blank(line))
+}
+
+/// The miss of a hunk that stops agreeing with the text at a line.
+pub(crate) fn contradiction(table: &LineTable, path: &str, line: u32, expected: &str) -> Miss {
+    let found = if line < table.len() { quote(table.line(line)) } else { "the end of the file".to_owned() };
+    let message =
+        format!("Line {} of `{path}` is {found}, but the hunk expects {}.", line + 1, quote(expected));
+    Miss { lines: vec![line + 1], ..Miss::new(MissReason::NotFound, message) }
+}
+
+/// A line as it is quoted in a message.
+fn quote(line: &str) -> String {
+    match line.char_indices().nth(MAX_QUOTED) {
+        Some((cut, _)) => format!("`{}…`", &line[..cut]),
+        None => format!("`{line}`"),
+    }
+}
+
+/// Keeps the places that agree best.
+fn keep_best(table: &LineTable, old: &[&str], places: &mut Vec<u32>) {
+    if places.len() < 2 || places.len().saturating_mul(old.len()) > MAX_RANKED_LINES {
+        return;
+    }
+    let rank = |place: u32| {
+        let lines = old.iter().zip(place..);
+        lines.filter_map(|(wanted, line)| table.likeness(line, wanted)).max()
+    };
+    let ranks: Vec<_> = places.iter().map(|&place| rank(place)).collect();
+    let best = ranks.iter().min().copied().flatten();
+    let mut index = 0;
+    places.retain(|_| {
+        index += 1;
+        ranks[index - 1] == best
+    });
+}
+
+/// Keeps the places a test accepts, unless it accepts none.
+fn narrow(places: &mut Vec<u32>, accepts: impl Fn(u32) -> bool) {
+    if places.iter().any(|&place| accepts(place)) {
+        places.retain(|&place| accepts(place));
+    }
+}
+
+fn not_found(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Miss {
+    let Some(nearest) = nearest(table, old) else {
+        let message = format!("These lines stand nowhere in `{}`; the first is {}.", aim.path, quote(old[0]));
+        return Miss::new(MissReason::NotFound, message);
+    };
+    let found = nearest.found.as_deref().map_or_else(|| "the end of the file".to_owned(), quote);
+    let message = format!(
+        "These lines stand nowhere in `{}`. The nearest place is line {}, where {} of {} agree: line {} is \
+         {found}, but the hunk expects {}.",
+        aim.path,
+        nearest.line,
+        nearest.matched,
+        nearest.of,
+        nearest.first_difference,
+        quote(&nearest.expected)
+    );
+    Miss {
+        lines: vec![nearest.first_difference],
+        nearest: Some(nearest),
+        ..Miss::new(MissReason::NotFound, message)
+    }
+}
+
+/// The place most lines of a block vote for.
+fn nearest(table: &LineTable, old: &[&str]) -> Option<Nearest> {
+    let mut votes: HashMap<u32, u32> = HashMap::new();
+    let lines = old.iter().zip(0u32..).filter(|(line, _)| !line.trim().is_empty());
+    for (line, offset) in lines.take(MAX_VOTES) {
+        let Some(number) = table.number_of(line) else { continue };
+        for place in table.lines_with(number).take(MAX_VOTES) {
+            if let Some(start) = place.checked_sub(offset) {
+                *votes.entry(start).or_default() += 1;
+            }
+        }
+    }
+    let (&start, _) = votes.iter().max_by_key(|&(&start, &count)| (count, std::cmp::Reverse(start)))?;
+    let agrees = |line: u32, wanted: &str| line < table.len() && table.likeness(line, wanted).is_some();
+    let matched = old.iter().zip(start..).filter(|(wanted, line)| agrees(*line, wanted)).count() as u32;
+    let (expected, differs) = old.iter().zip(start..).find(|(wanted, line)| !agrees(*line, wanted))?;
+    Some(Nearest {
+        line: start + 1,
+        matched,
+        of: old.len() as u32,
+        first_difference: differs + 1,
+        expected: (*expected).to_owned(),
+        found: (differs < table.len()).then(|| table.line(differs).to_owned()),
+    })
+}
+
+/// The line number, counted from zero, and the text of a heading of a unified diff.
+fn line_hint(heading: &str) -> Option<(u32, &str)> {
+    let (numbers, rest) = heading.trim().strip_prefix('-')?.split_once("@@").unwrap_or((&heading.trim()[1..], ""));
+    let (old, new) = numbers.trim().split_once(" +")?;
+    let line: u32 = old.split(',').next()?.parse().ok()?;
+    let are_numbers = |text: &str| text.split(',').all(|number| number.parse::<u32>().is_ok());
+    (are_numbers(old) && are_numbers(new)).then(|| (line.saturating_sub(1), rest))
+}
+
+/// The line behind everything that is indented below a line.
+fn scope_end(table: &LineTable, line: u32) -> u32 {
+    let indent = |line: u32| {
+        let text = table.line(line);
+        text.len() - text.trim_start().len()
+    };
+    let depth = indent(line);
+    let mut opening = true;
+    for below in line + 1..table.len() {
+        if table.is_blank(below) {
+            continue;
+        }
+        let is_brace = opening && table.line(below).trim_start().starts_with('{');
+        if indent(below) <= depth && !is_brace {
+            return below;
+        }
+        opening = false;
+    }
+    table.len()
+}
+
+fn listed(places: &[u32]) -> Vec<u32> {
+    places.iter().take(MAX_LISTED).map(|place| place + 1).collect()
+}
+
+fn on_lines(places: &[u32]) -> String {
+    let numbers: Vec<String> = listed(places).iter().map(ToString::to_string).collect();
+    match (&numbers[..], places.len() > MAX_LISTED) {
+        ([one], _) => format!("on line {one}"),
+        (all, false) => format!("on lines {}", all.join(", ")),
+        (all, true) => format!("on lines {} and {} more", all.join(", "), places.len() - MAX_LISTED),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CLASSES: &str = "\
+class A:
+    def run(self):
+        x = 1
+        return x
+
+class B:
+    def run(self):
+        x = 1
+        return x
+
+def main():
+    x = 1
+    return x
+";
+
+    fn find(text: &str, headings: &[&str], old: &[&str], at_end: bool, cursor: u32) -> Result<u32, Miss> {
+        let table = LineTable::new(text);
+        let headings: Vec<String> = headings.iter().map(|&heading| heading.to_owned()).collect();
+        let scope = Scope::new(&table, &headings);
+        locate(&table, old, &Aim { scope: &scope, at_end, cursor, path: "a.py" })
+    }
+
+    #[test]
+    fn one_place_is_found_and_the_best_agreement_wins() {
+        assert_eq!(find(CLASSES, &[], &["    x = 1"], false, 0), Ok(11));
+        assert_eq!(find("a — b\n", &[], &["a - b"], false, 0), Ok(0));
+        assert_eq!(find("x\n x\n", &[], &["x"], false, 0), Ok(0));
+        assert_eq!(find("x\n x\n", &[], &[" x"], false, 0), Ok(1));
+    }
+
+    #[test]
+    fn ambiguity_is_resolved_by_what_the_patch_says_or_reported() {
+        let old = ["        x = 1", "        return x"];
+        let miss = find(CLASSES, &[], &old, false, 0).unwrap_err();
+        assert_eq!((miss.reason, miss.lines), (MissReason::Ambiguous, vec![3, 8]));
+        assert_eq!(find(CLASSES, &["class B:"], &old, false, 0), Ok(7));
+        assert_eq!(find(CLASSES, &["class A:"], &old, false, 0), Ok(2));
+        assert_eq!(find(CLASSES, &["class A:", "def run(self):"], &old, false, 0), Ok(2));
+        assert_eq!(find(CLASSES, &["class B"], &old, false, 0), Ok(7));
+        assert_eq!(find(CLASSES, &["-8,2 +8,3 @@ class C"], &old, false, 0), Ok(7));
+        assert_eq!(find(CLASSES, &["-9,2 +8,3 @@"], &old, false, 0).unwrap_err().reason, MissReason::Ambiguous);
+        assert_eq!(find(CLASSES, &[], &old, false, 4), Ok(7));
+        assert_eq!(find(CLASSES, &["nowhere"], &old, false, 4), Ok(7));
+        assert_eq!(find("x\n}\ny\n}\n", &[], &["}"], true, 0), Ok(3));
+    }
+
+    #[test]
+    fn headings_and_the_end_of_file_are_facts() {
+        let miss = find(CLASSES, &["def main():"], &["class B:"], false, 0).unwrap_err();
+        assert_eq!((miss.reason, miss.lines), (MissReason::NotFound, vec![6]));
+        assert!(find(CLASSES, &[], &["class B:"], true, 0).is_err());
+        assert_eq!(find("a\nb\n\n\n", &[], &["b"], true, 0), Ok(1));
+    }
+
+    #[test]
+    fn a_miss_names_the_nearest_place_and_its_first_difference() {
+        let miss = find(CLASSES, &[], &["def main():", "    x = 2", "    return x"], false, 0).unwrap_err();
+        let nearest = miss.nearest.unwrap();
+        assert_eq!((nearest.line, nearest.matched, nearest.of, nearest.first_difference), (11, 2, 3, 12));
+        assert_eq!(nearest.found.as_deref(), Some("    x = 1"));
+        assert!(miss.message.contains("`    x = 2`"), "{}", miss.message);
+    }
+
+    #[test]
+    fn a_place_settles_when_no_other_can_agree() {
+        let table = LineTable::new("a\n\nq\na\nb\n");
+        let anywhere = Scope::default();
+        let mut matcher = Matcher::default();
+        matcher.push(&table, "a");
+        assert_eq!(matcher.settled_place(&anywhere), None);
+        // The blank line could be dropped again, so it does not settle anything.
+        matcher.push(&table, "");
+        assert_eq!(matcher.settled_place(&anywhere), None);
+        matcher.push(&table, "q");
+        assert_eq!(matcher.settled_place(&anywhere), Some(0));
+    }
+}

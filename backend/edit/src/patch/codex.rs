@@ -1,0 +1,312 @@
+//! What the Codex command line tool makes of a patch: strict about form, and the first hit wins.
+//!
+//! Line ends are preserved: kept lines stay as they are, lines that come take the first line end of the
+//! file, and a changed file always ends with one.
+
+use std::collections::BTreeMap;
+
+use super::{
+    ADD_FILE, BEGIN_PATCH, DELETE_FILE, END_OF_FILE, END_PATCH, LineKind, MOVE_TO, PatchLine, UPDATE_FILE,
+    normalize_path,
+};
+use crate::hunk::{Miss, MissReason};
+use crate::lines::LineTable;
+
+/// Files by path.
+pub(crate) type Files = BTreeMap<String, String>;
+
+/// A section of a patch, complete.
+#[derive(Debug)]
+pub(crate) enum Section {
+    Add { path: String, text: String },
+    Delete { path: String },
+    Update { path: String, move_to: Option<String>, chunks: Vec<Chunk> },
+}
+
+impl Section {
+    /// The paths it names.
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        match self {
+            Self::Add { path, .. } | Self::Delete { path } => vec![path],
+            Self::Update { path, move_to, .. } => {
+                std::iter::once(path.as_str()).chain(move_to.as_deref()).collect()
+            }
+        }
+    }
+}
+
+/// A chunk of an update.
+#[derive(Debug, Default)]
+pub(crate) struct Chunk {
+    heading: Option<String>,
+    lines: Vec<PatchLine>,
+    at_end: bool,
+}
+
+/// A patch that is not one.
+#[derive(Debug)]
+pub(crate) struct ParseError {
+    /// The line, counted from 1 at the first line that is not blank.
+    pub(crate) line: u32,
+    pub(crate) message: String,
+}
+
+/// A section that could not be applied.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    pub(crate) path: String,
+    pub(crate) miss: Miss,
+}
+
+/// Reads a whole patch.
+pub(crate) fn parse(text: &str) -> Result<Vec<Section>, ParseError> {
+    let mut lines: Vec<&str> =
+        text.trim().split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
+    let mut number = 1;
+    if matches!(lines[0], "<<EOF" | "<<'EOF'" | "<<\"EOF\"") && lines.len() >= 4 && lines[lines.len() - 1] == "EOF" {
+        lines = lines[1..lines.len() - 1].to_vec();
+        number += 1;
+    }
+    let fail = |line: u32, message: &str| Err(ParseError { line, message: message.to_owned() });
+    if lines[0].trim() != BEGIN_PATCH {
+        return fail(number, "the first line of a patch is `*** Begin Patch`");
+    }
+    if lines[lines.len() - 1].trim() != END_PATCH {
+        return fail(number + lines.len() as u32 - 1, "the last line of a patch is `*** End Patch`");
+    }
+    let mut sections = Vec::new();
+    let mut rest = lines[1..lines.len() - 1].iter().copied().zip(number + 1..).peekable();
+    while let Some((line, number)) = rest.next() {
+        let header = line.trim();
+        if let Some(path) = header.strip_prefix(ADD_FILE) {
+            let mut text = String::new();
+            while let Some((line, _)) = rest.next_if(|(line, _)| line.starts_with('+')) {
+                text.push_str(&line[1..]);
+                text.push('\n');
+            }
+            sections.push(Section::Add { path: path.to_owned(), text });
+        } else if let Some(path) = header.strip_prefix(DELETE_FILE) {
+            sections.push(Section::Delete { path: path.to_owned() });
+        } else if let Some(path) = header.strip_prefix(UPDATE_FILE) {
+            let move_to = rest
+                .next_if(|(line, _)| line.starts_with(MOVE_TO))
+                .map(|(line, _)| line[MOVE_TO.len()..].trim_end().to_owned());
+            let mut body = Vec::new();
+            while let Some(line) = rest.next_if(|(line, _)| !is_section(line.trim_end())) {
+                body.push(line);
+            }
+            let chunks = parse_chunks(&body, number)?;
+            sections.push(Section::Update { path: path.to_owned(), move_to, chunks });
+        } else {
+            return fail(
+                number,
+                "expected `*** Add File: `, `*** Delete File: `, `*** Update File: ` or `*** End Patch`",
+            );
+        }
+    }
+    if sections.is_empty() {
+        return fail(number, "the patch has no sections");
+    }
+    Ok(sections)
+}
+
+fn is_section(line: &str) -> bool {
+    [ADD_FILE, DELETE_FILE, UPDATE_FILE].iter().any(|section| line.starts_with(section))
+}
+
+fn parse_chunks(body: &[(&str, u32)], header: u32) -> Result<Vec<Chunk>, ParseError> {
+    let error = |line: u32, message: &str| ParseError { line, message: message.to_owned() };
+    let mut chunks: Vec<Chunk> = Vec::new();
+    // Whether the last chunk takes further lines.
+    let mut open = false;
+    for &(line, number) in body {
+        let marker = line.trim_end();
+        if marker == "@@" || marker.starts_with("@@ ") {
+            if open && chunks.last().is_some_and(|chunk| chunk.lines.is_empty()) {
+                return Err(error(number, "the chunk in front of this one has no lines"));
+            }
+            let heading = line.strip_prefix("@@ ").map(ToOwned::to_owned);
+            chunks.push(Chunk { heading, ..Chunk::default() });
+            open = true;
+        } else if marker == END_OF_FILE {
+            let Some(chunk) = chunks.last_mut().filter(|chunk| open && !chunk.lines.is_empty()) else {
+                return Err(error(number, "the chunk has no lines"));
+            };
+            chunk.at_end = true;
+            open = false;
+        } else {
+            if !open && marker.is_empty() {
+                continue;
+            }
+            if !open && !chunks.is_empty() {
+                return Err(error(number, "a further chunk starts with `@@`"));
+            }
+            let (kind, text) = match line.as_bytes().first() {
+                Some(b' ') => (LineKind::Kept, &line[1..]),
+                Some(b'-') => (LineKind::Removed, &line[1..]),
+                Some(b'+') => (LineKind::Added, &line[1..]),
+                None => (LineKind::Kept, ""),
+                Some(_) => return Err(error(number, "every line of a chunk starts with ` `, `-` or `+`")),
+            };
+            if !open {
+                chunks.push(Chunk::default());
+                open = true;
+            }
+            let Some(chunk) = chunks.last_mut() else { continue };
+            chunk.lines.push(PatchLine { kind, text: text.to_owned(), bare: line.is_empty() });
+        }
+    }
+    if chunks.last().is_none_or(|chunk| chunk.lines.is_empty()) {
+        return Err(error(header, "the update has no lines, or its last chunk has none"));
+    }
+    Ok(chunks)
+}
+
+/// Applies sections in order, up to the first that fails; those before it stay applied.
+pub(crate) fn apply(sections: &[Section], files: &mut Files) -> Result<(), Failure> {
+    for section in sections {
+        let given = section.paths()[0];
+        let fail = |miss| Failure { path: given.to_owned(), miss };
+        let refused = |error: super::PathRefused| fail(Miss::new(MissReason::PathRefused, format!("{error}.")));
+        let path = normalize_path(given).map_err(refused)?;
+        let missing = || fail(Miss::new(MissReason::NoSuchFile, format!("There is no document `{path}`.")));
+        match section {
+            Section::Add { text, .. } => {
+                files.insert(path, text.clone());
+            }
+            Section::Delete { .. } => {
+                files.remove(&path).ok_or_else(missing)?;
+            }
+            Section::Update { move_to, chunks, .. } => {
+                let text = files.get(&path).ok_or_else(missing)?;
+                let changed = update(text, chunks, &path).map_err(fail)?;
+                let to = move_to.as_deref().map(normalize_path).transpose().map_err(refused)?;
+                if to.is_some() {
+                    files.remove(&path);
+                }
+                files.insert(to.unwrap_or(path), changed);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// One chunk with its place.
+struct Placed {
+    at: u32,
+    covers: u32,
+    lines: Vec<PatchLine>,
+}
+
+fn update(text: &str, chunks: &[Chunk], path: &str) -> Result<String, Miss> {
+    let table = LineTable::new(text);
+    let mut placed = Vec::new();
+    let mut cursor = 0;
+    for chunk in chunks {
+        if let Some(heading) = &chunk.heading {
+            let found = first_hit(&table, &[heading], cursor, false);
+            let missing = || Miss::new(MissReason::NotFound, format!("`{heading}` is not in `{path}`."));
+            cursor = found.ok_or_else(missing)? + 1;
+        }
+        let mut lines = chunk.lines.clone();
+        if old_lines(&lines).is_empty() {
+            // An added block goes to the end, but in front of an empty last line.
+            let before_empty = table.len() > 0 && table.line(table.len() - 1).is_empty();
+            let at = if before_empty { table.len() - 1 } else { table.len() };
+            placed.push(Placed { at, covers: 0, lines });
+            continue;
+        }
+        let mut at = first_hit(&table, &old_lines(&lines), cursor, chunk.at_end);
+        if at.is_none() && old_lines(&lines).last().is_some_and(|line| line.is_empty()) {
+            lines = without_last_empty(lines);
+            at = first_hit(&table, &old_lines(&lines), cursor, chunk.at_end);
+        }
+        let Some(at) = at else {
+            let old = old_lines(&chunk.lines).join("\n");
+            return Err(Miss::new(MissReason::NotFound, format!("These lines are not in `{path}`:\n{old}")));
+        };
+        let covers = old_lines(&lines).len() as u32;
+        cursor = at + covers;
+        placed.push(Placed { at, covers, lines });
+    }
+    placed.sort_by_key(|chunk| chunk.at);
+    Ok(write(&table, &placed))
+}
+
+/// The text with all chunks applied.
+fn write(table: &LineTable, placed: &[Placed]) -> String {
+    let usual = table.usual_line_end();
+    let mut result = String::with_capacity(table.text().len());
+    let mut next = 0;
+    let copy = |line: u32, result: &mut String| {
+        result.push_str(table.line(line));
+        let end = table.line_end(line);
+        result.push_str(if end.is_empty() { usual } else { end });
+    };
+    for chunk in placed {
+        (next..chunk.at).for_each(|line| copy(line, &mut result));
+        next = next.max(chunk.at);
+        for line in &chunk.lines {
+            match line.kind {
+                LineKind::Kept => {
+                    copy(next, &mut result);
+                    next += 1;
+                }
+                LineKind::Removed => next += 1,
+                LineKind::Added => {
+                    result.push_str(&line.text);
+                    result.push_str(usual);
+                }
+            }
+        }
+        debug_assert!(next >= chunk.at + chunk.covers, "a chunk covers its old lines");
+    }
+    (next..table.len()).for_each(|line| copy(line, &mut result));
+    result
+}
+
+fn old_lines(lines: &[PatchLine]) -> Vec<&str> {
+    lines.iter().filter(|line| line.kind != LineKind::Added).map(|line| line.text.as_str()).collect()
+}
+
+/// Drops the empty line at the end of what goes, and one at the end of what comes.
+fn without_last_empty(mut lines: Vec<PatchLine>) -> Vec<PatchLine> {
+    if let Some(last) = lines.iter().rposition(|line| line.kind != LineKind::Added) {
+        if lines[last].kind == LineKind::Kept {
+            lines[last].kind = LineKind::Added;
+        } else {
+            lines.remove(last);
+        }
+    }
+    if let Some(last) = lines.iter().rposition(|line| line.kind != LineKind::Removed)
+        && lines[last].text.is_empty()
+    {
+        if lines[last].kind == LineKind::Kept {
+            lines[last].kind = LineKind::Removed;
+        } else {
+            lines.remove(last);
+        }
+    }
+    lines
+}
+
+/// The first place from a line on, in the best way of agreeing that has one.
+fn first_hit<S: AsRef<str>>(table: &LineTable, block: &[S], from: u32, at_end: bool) -> Option<u32> {
+    let len = block.len() as u32;
+    let last = table.len().checked_sub(len)?;
+    if at_end && last < from {
+        return None;
+    }
+    let Some((first, rest)) = block.split_first() else { return Some(if at_end { last } else { from }) };
+    let rank = |start: u32| {
+        let mut worst = table.likeness(start, first.as_ref())?;
+        for (wanted, line) in rest.iter().zip(start + 1..) {
+            worst = worst.max(table.likeness(line, wanted.as_ref())?);
+        }
+        Some((worst, start))
+    };
+    let from = if at_end { last } else { from };
+    let number = table.number_of(first.as_ref())?;
+    let starts = table.lines_with(number).filter(|&start| (from..=last).contains(&start));
+    starts.filter_map(rank).min().map(|(_, start)| start)
+}

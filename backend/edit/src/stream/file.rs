@@ -1,0 +1,89 @@
+//! A file a patch works on: its base text and what the hunks so far did to it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::writer::Written;
+use crate::lines::LineTable;
+
+/// Gives the base text of a path: the version the model was shown. `None` when there is no such document.
+pub type Lookup = Box<dyn FnMut(&str) -> Option<Arc<str>> + Send>;
+
+/// A file with its base text.
+#[derive(Debug, Clone)]
+pub(super) struct OpenFile {
+    pub(super) path: Arc<str>,
+    pub(super) table: Arc<LineTable>,
+    /// What finished hunks replaced or where they inserted, as lines of the base text.
+    pub(super) runs: Vec<Range<u32>>,
+    /// Whether a finished hunk wrote the missing line end of the last line.
+    pub(super) terminated: bool,
+    /// The line behind the last finished hunk of this section.
+    pub(super) cursor: u32,
+}
+
+impl OpenFile {
+    fn new(path: Arc<str>, text: Arc<str>) -> Self {
+        let table = Arc::new(LineTable::new(text));
+        Self { path, table, runs: Vec::new(), terminated: false, cursor: 0 }
+    }
+
+    /// Whether a finished hunk replaced a line.
+    pub(super) fn is_replaced(&self, line: u32) -> bool {
+        self.runs.iter().any(|run| run.contains(&line))
+    }
+
+    /// Takes note of a finished hunk.
+    pub(super) fn keep(&mut self, written: Written) {
+        self.runs.extend(written.runs);
+        self.terminated |= written.terminated;
+        self.cursor = written.end;
+    }
+}
+
+/// All files a patch has named so far.
+pub(super) struct Files {
+    lookup: Lookup,
+    /// By path; `None` for a path without a document, also when this patch removed or moved it.
+    open: HashMap<String, Option<OpenFile>>,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Files").field("open", &self.open.keys()).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    pub(super) fn new(lookup: Lookup) -> Self {
+        Self { lookup, open: HashMap::new() }
+    }
+
+    /// The file at a path, indexed on first use.
+    pub(super) fn get(&mut self, path: &str) -> Option<&mut OpenFile> {
+        if !self.open.contains_key(path) {
+            let file = (self.lookup)(path).map(|text| OpenFile::new(Arc::from(path), text));
+            self.open.insert(path.to_owned(), file);
+        }
+        self.open.get_mut(path)?.as_mut()
+    }
+
+    /// Remembers a file the patch wrote; later sections see its text as the base.
+    pub(super) fn add(&mut self, path: &str, text: Arc<str>) {
+        self.open.insert(path.to_owned(), Some(OpenFile::new(Arc::from(path), text)));
+    }
+
+    /// Remembers that the patch removed a file.
+    pub(super) fn remove(&mut self, path: &str) {
+        self.open.insert(path.to_owned(), None);
+    }
+
+    /// Remembers that the patch moved a file; its base text and what was done to it go along.
+    pub(super) fn rename(&mut self, from: &str, to: &str) {
+        let moved = self.open.insert(from.to_owned(), None).flatten();
+        let moved = moved.map(|file| OpenFile { path: Arc::from(to), ..file });
+        self.open.insert(to.to_owned(), moved);
+    }
+}
