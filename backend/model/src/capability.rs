@@ -6,6 +6,7 @@ const UNKNOWN_CONTEXT_TOKENS: u32 = 32_768;
 const UNKNOWN_OUTPUT_TOKENS: u32 = 8_192;
 
 /// What a model can do. What is unknown is assumed to be absent.
+#[expect(clippy::struct_excessive_bools, reason = "a table of independent facts, each yes or no")]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Capability {
     /// How much it can read and write at once, in tokens.
@@ -16,8 +17,6 @@ pub struct Capability {
     pub websocket: bool,
     /// A call can continue the previous one by its id.
     pub chain: bool,
-    /// Requests may say that nothing is to be kept (`store`).
-    pub store: bool,
     /// It takes custom tools with a Lark grammar. Without this, ask for the patch in the text.
     pub freeform_lark: bool,
     /// It takes function tools.
@@ -35,7 +34,6 @@ impl Capability {
         max_output_tokens: UNKNOWN_OUTPUT_TOKENS,
         websocket: false,
         chain: false,
-        store: false,
         freeform_lark: false,
         functions: false,
         reasoning_summary: false,
@@ -61,7 +59,6 @@ const OPENAI: Capability = Capability {
     max_output_tokens: 128_000,
     websocket: true,
     chain: true,
-    store: true,
     freeform_lark: true,
     functions: true,
     reasoning_summary: true,

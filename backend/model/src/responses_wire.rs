@@ -249,8 +249,13 @@ impl WireFailure {
             ("server_is_overloaded" | "slow_down" | "overloaded_error", _) => {
                 ModelError::Retryable { reason: format!("its server is overloaded ({code})") }
             }
-            ("server_error" | "internal_server_error" | "previous_response_not_found", _)
-            | ("websocket_connection_limit_reached", _)
+            (
+                "server_error"
+                | "internal_server_error"
+                | "previous_response_not_found"
+                | "websocket_connection_limit_reached",
+                _,
+            )
             | (_, Some(500..=599 | 408 | 409)) => ModelError::Retryable { reason: self.described() },
             ("", None) => {
                 ModelError::Retryable { reason: "its server reported an error without a code".into() }
