@@ -76,7 +76,8 @@ impl GroupCommit {
         let (queue, jobs) = mpsc::channel(QUEUE_WRITES);
         let (health_sender, health) = watch::channel(Health::Healthy);
         let (closing, closing_seen) = watch::channel(false);
-        let writer = Writer { committer, jobs, health: health_sender, closing: closing_seen, clock };
+        let writer =
+            Writer { committer, jobs, health: health_sender, closing: closing_seen, give_up_at: None, clock };
         Self {
             queue,
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
@@ -121,6 +122,8 @@ struct Writer<C> {
     jobs: mpsc::Receiver<Job>,
     health: watch::Sender<Health>,
     closing: watch::Receiver<bool>,
+    /// Set by the first failure after the end was announced.
+    give_up_at: Option<Instant>,
     clock: Arc<dyn Clock>,
 }
 
@@ -147,7 +150,7 @@ impl<C: Committer> Writer<C> {
     }
 
     async fn next(&mut self) -> Option<Job> {
-        if !*self.closing.borrow() {
+        if !self.is_closing() {
             tokio::select! {
                 biased;
                 job = self.jobs.recv() => return job,
@@ -157,6 +160,11 @@ impl<C: Committer> Writer<C> {
         }
         self.jobs.close();
         self.jobs.recv().await
+    }
+
+    /// Whether the store is being closed, or was dropped.
+    fn is_closing(&self) -> bool {
+        *self.closing.borrow() || self.closing.has_changed().is_err()
     }
 
     fn gather(&mut self, first: Job, group: &mut Vec<Job>) {
@@ -172,7 +180,6 @@ impl<C: Committer> Writer<C> {
     /// Tries until the group is committed. Gives up, with the reason, only when the store is being closed.
     async fn commit(&mut self, group: &[Job]) -> Result<Vec<Result<Committed, StoreError>>, String> {
         let mut wait = RETRY_FIRST;
-        let mut give_up_at = None;
         loop {
             let why = match self.committer.commit_group(group.iter().map(|job| &job.write)).await {
                 Ok(answers) => {
@@ -183,8 +190,8 @@ impl<C: Committer> Writer<C> {
             };
             self.set_degraded(&why, group.len());
 
-            if *self.closing.borrow() {
-                let give_up_at = *give_up_at.get_or_insert_with(|| Instant::now() + CLOSE_GRACE);
+            if self.is_closing() {
+                let give_up_at = *self.give_up_at.get_or_insert_with(|| Instant::now() + CLOSE_GRACE);
                 if Instant::now() >= give_up_at {
                     return Err(why);
                 }
@@ -192,8 +199,8 @@ impl<C: Committer> Writer<C> {
             } else {
                 tokio::select! {
                     () = tokio::time::sleep(wait) => {}
-                    // Try at once; an error means that the store was dropped, which is no haste.
-                    Ok(_) = self.closing.wait_for(|closing| *closing) => {}
+                    // Then there is no time to lose.
+                    _ = self.closing.wait_for(|closing| *closing) => {}
                 }
             }
             wait = (wait * 2).min(RETRY_LONGEST);
@@ -233,5 +240,204 @@ fn describe(error: &StoreError) -> String {
     match error {
         StoreError::Unavailable { why, .. } => why.clone(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use ensemble_protocol::id::{MemberId, Version};
+    use futures_util::FutureExt as _;
+    use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+    use super::*;
+    use crate::clock::ManualClock;
+    use crate::write::Change;
+
+    /// Commits when told to, and tells what it was given.
+    struct Scripted {
+        groups: UnboundedSender<Vec<String>>,
+        broken: Arc<AtomicBool>,
+        /// While it is locked, no commit ends.
+        gate: Arc<tokio::sync::Mutex<()>>,
+        committed: Arc<Mutex<u64>>,
+    }
+
+    impl Committer for Scripted {
+        async fn commit_group<'a>(
+            &'a mut self,
+            writes: impl ExactSizeIterator<Item = &'a Write> + Send,
+        ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
+            let names: Vec<_> = writes.map(name).collect();
+            self.groups.send(names.clone()).unwrap();
+            let _open = self.gate.lock().await;
+            if self.broken.load(Ordering::SeqCst) {
+                return Err(StoreError::Unavailable { why: "disk full".to_owned(), source: None });
+            }
+            let mut seq = self.committed.lock().unwrap();
+            Ok(names
+                .iter()
+                .map(|_| {
+                    *seq += 1;
+                    let versions = vec![Version { epoch: 1, seq: *seq }];
+                    Ok(Committed { versions, at: ManualClock::default().now() })
+                })
+                .collect())
+        }
+    }
+
+    fn named(name: &str) -> Write {
+        let id = MemberId::from_uuid(uuid::Uuid::nil());
+        Write::changes([Change::RenameMember { id, name: name.to_string() }])
+    }
+
+    fn name(write: &Write) -> String {
+        match &write.changes[..] {
+            [Change::RenameMember { name, .. }] => name.clone(),
+            other => panic!("not a write of these tests: {other:?}"),
+        }
+    }
+
+    struct Story {
+        log: Arc<GroupCommit>,
+        groups: UnboundedReceiver<Vec<String>>,
+        broken: Arc<AtomicBool>,
+        gate: Arc<tokio::sync::Mutex<()>>,
+    }
+
+    fn story() -> Story {
+        let (groups, seen) = unbounded_channel();
+        let broken = Arc::new(AtomicBool::new(false));
+        let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let scripted = Scripted {
+            groups,
+            broken: Arc::clone(&broken),
+            gate: Arc::clone(&gate),
+            committed: Arc::default(),
+        };
+        let log = Arc::new(GroupCommit::start(scripted, Arc::new(ManualClock::default())));
+        Story { log, groups: seen, broken, gate }
+    }
+
+    async fn seq(commit: Commit) -> u64 {
+        commit.await.unwrap().versions[0].seq
+    }
+
+    #[tokio::test]
+    async fn a_quiet_log_commits_at_once_and_a_busy_one_gathers() {
+        let mut story = story();
+        let gate = story.gate.lock().await;
+        let first = story.log.submit(named("a")).await.unwrap();
+        assert_eq!(story.groups.recv().await.unwrap(), ["a"]);
+        let second = story.log.submit(named("b")).await.unwrap();
+        let third = story.log.submit(named("c")).await.unwrap();
+        drop(gate);
+        assert_eq!(story.groups.recv().await.unwrap(), ["b", "c"]);
+        assert_eq!((seq(first).await, seq(second).await, seq(third).await), (1, 2, 3));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_failed_group_is_tried_again_and_holds_everybody_behind_it() {
+        let mut story = story();
+        let mut health = story.log.health();
+        story.broken.store(true, Ordering::SeqCst);
+        let mut first = story.log.submit(named("a")).await.unwrap();
+        assert_eq!(story.groups.recv().await.unwrap(), ["a"]);
+        let second = story.log.submit(named("b")).await.unwrap();
+        health
+            .wait_for(|health| matches!(health, Health::Degraded { why, .. } if why == "disk full"))
+            .await
+            .unwrap();
+        for _ in 0..5 {
+            assert_eq!(story.groups.recv().await.unwrap(), ["a"], "nobody overtakes");
+        }
+        assert!((&mut first).now_or_never().is_none(), "nothing is acknowledged that is not committed");
+
+        story.broken.store(false, Ordering::SeqCst);
+        assert_eq!((seq(first).await, seq(second).await), (1, 2));
+        health.wait_for(|health| *health == Health::Healthy).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_makes_writers_wait_and_lets_them_leave() {
+        let mut story = story();
+        let gate = story.gate.lock().await;
+        let mut commits = vec![story.log.submit(named("first")).await.unwrap()];
+        story.groups.recv().await.unwrap();
+        for number in 0..QUEUE_WRITES {
+            commits.push(story.log.submit(named(&number.to_string())).await.unwrap());
+        }
+        {
+            let mut leaving = Box::pin(story.log.submit(named("left")));
+            assert!((&mut leaving).now_or_never().is_none(), "there is no room");
+        }
+        let log = Arc::clone(&story.log);
+        let waiting = tokio::spawn(async move { log.submit(named("last")).await.unwrap().await.unwrap() });
+        drop(gate);
+        let last = waiting.await.unwrap().versions[0].seq;
+        assert_eq!(last, QUEUE_WRITES as u64 + 2, "the one that left was never handed in");
+        for (number, commit) in (1..).zip(commits) {
+            assert_eq!(seq(commit).await, number);
+        }
+    }
+
+    #[tokio::test]
+    async fn bytes_fill_the_queue_as_well() {
+        let story = story();
+        let gate = story.gate.lock().await;
+        let half = "x".repeat(QUEUE_BYTES / 2);
+        let first = story.log.submit(named(&half)).await.unwrap();
+        let mut second = Box::pin(story.log.submit(named(&half)));
+        assert!((&mut second).now_or_never().is_none(), "two halves and their envelopes do not fit");
+        drop(gate);
+        assert_eq!(seq(first).await, 1);
+        assert_eq!(seq(second.await.unwrap()).await, 2);
+        // Larger than everything, and still it goes through, alone.
+        let huge = story.log.submit(named(&"x".repeat(QUEUE_BYTES + 1))).await.unwrap();
+        assert_eq!(seq(huge).await, 3);
+    }
+
+    #[tokio::test]
+    async fn closing_commits_what_was_handed_in_and_takes_nothing_more() {
+        let story = story();
+        let gate = story.gate.lock().await;
+        let commits =
+            [story.log.submit(named("a")).await.unwrap(), story.log.submit(named("b")).await.unwrap()];
+        let log = Arc::clone(&story.log);
+        let closing = tokio::spawn(async move { log.close().await });
+        drop(gate);
+        closing.await.unwrap();
+        for (number, commit) in (1..).zip(commits) {
+            assert_eq!(seq(commit).await, number);
+        }
+        assert!(matches!(story.log.submit(named("c")).await, Err(StoreError::Closed)));
+        story.log.close().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn closing_gives_up_on_a_database_that_stays_away() {
+        let story = story();
+        story.broken.store(true, Ordering::SeqCst);
+        let commits =
+            [story.log.submit(named("a")).await.unwrap(), story.log.submit(named("b")).await.unwrap()];
+        let start = Instant::now();
+        story.log.close().await;
+        assert!(start.elapsed() >= CLOSE_GRACE);
+        for commit in commits {
+            let error = commit.await.unwrap_err();
+            assert!(error.is_unavailable(), "{error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_is_dropped_still_commits() {
+        let mut story = story();
+        let commit = story.log.submit(named("a")).await.unwrap();
+        drop(story.log);
+        assert_eq!(seq(commit).await, 1);
+        story.groups.recv().await.unwrap();
+        assert_eq!(story.groups.recv().await, None, "and then its writer ends");
     }
 }

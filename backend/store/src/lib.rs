@@ -86,6 +86,9 @@ pub trait Store: Send + Sync + 'static {
     /// answered with [`StoreError::Unavailable`].
     async fn close(&self);
 
+    /// Whether there is any project.
+    async fn has_projects(&self) -> Result<bool, StoreError>;
+
     /// A project.
     async fn project(&self, id: ProjectId) -> Result<Option<Project>, StoreError>;
 

@@ -266,6 +266,11 @@ impl Change {
                 Self::CreateTurn(turn) => turn.prompt.len() + turn.answer.len(),
                 Self::UpdateTurn { update, .. } => update.answer.as_ref().map_or(0, String::len),
                 Self::PutSnapshot(snapshot) => snapshot.bytes.len(),
+                Self::CreateMember { name, .. }
+                | Self::RenameMember { name, .. }
+                | Self::CreateProject { name, .. }
+                | Self::RenameProject { name, .. }
+                | Self::CreateToken { name, .. } => name.len(),
                 _ => 0,
             }
     }

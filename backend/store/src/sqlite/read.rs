@@ -147,6 +147,12 @@ impl Store for SqliteStore {
         self.readers.close().await;
     }
 
+    #[instrument(name = "store.project.any", level = "debug", skip_all)]
+    async fn has_projects(&self) -> Result<bool, StoreError> {
+        let found = sqlx::query("select 1 from projects limit 1").fetch_optional(&self.readers).await;
+        found.map(|row| row.is_some()).map_err(store_error)
+    }
+
     #[instrument(name = "store.project.find", level = "debug", skip_all)]
     async fn project(&self, id: ProjectId) -> Result<Option<Project>, StoreError> {
         self.one(by_id(PROJECT, id.as_bytes()), |row| project(&mut Columns::new("projects", row))).await

@@ -86,7 +86,7 @@ async fn sessions_and_tokens_are_found_until_they_end() {
         let (project, member) = world.project().await;
         let (session, token) = (SessionId::from_uuid(world.ids.uuid()), TokenId::from_uuid(world.ids.uuid()));
         let (cookie, secret) = (world.hash(), world.hash());
-        let soon = world.clock.now() + Duration::from_secs(60);
+        let soon = world.clock.now() + Duration::from_mins(1);
         world
             .commit([
                 Change::CreateSession { id: session, member, hash: cookie, expires_at: soon },
@@ -109,7 +109,7 @@ async fn sessions_and_tokens_are_found_until_they_end() {
         assert_eq!(world.store.token_by_hash(cookie).await.unwrap(), None);
 
         world.clock.advance(Duration::from_secs(30));
-        let later = world.clock.now() + Duration::from_secs(60);
+        let later = world.clock.now() + Duration::from_mins(1);
         world.commit([Change::TouchSession { id: session, expires_at: later }]).await.unwrap();
         world.clock.advance(Duration::from_secs(30));
         assert_eq!(world.store.token_by_hash(secret).await.unwrap(), None);
@@ -118,7 +118,7 @@ async fn sessions_and_tokens_are_found_until_they_end() {
         assert_eq!(world.store.session_by_hash(cookie).await.unwrap(), None);
         assert!(world.store.sessions_of(member).await.unwrap().is_empty());
 
-        world.clock.set(soon - Duration::from_secs(60));
+        world.clock.set(soon - Duration::from_mins(1));
         world
             .commit([Change::DeleteSession { id: session }, Change::DeleteToken { id: token }])
             .await
@@ -184,10 +184,10 @@ async fn a_link_for_three_lets_three_in() {
 #[tokio::test]
 async fn an_invite_ends() {
     on_every_store(async |world| {
-        let (id, project) = invite(&world, None, Some(Duration::from_secs(60))).await;
+        let (id, project) = invite(&world, None, Some(Duration::from_mins(1))).await;
         world.commit([Change::UseInvite { id }]).await.unwrap();
         assert!(world.store.invite(id).await.unwrap().unwrap().works_at(world.clock.now()));
-        world.clock.advance(Duration::from_secs(60));
+        world.clock.advance(Duration::from_mins(1));
         assert!(!world.store.invite(id).await.unwrap().unwrap().works_at(world.clock.now()));
         let error = world.commit([Change::UseInvite { id }]).await.unwrap_err();
         assert_eq!(error.conflict(), Some(&Conflict::InviteInvalid));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use ensemble_protocol::id::DocumentId;
 use ensemble_store::{Health, SqliteStore, Store as _, StoreError, SystemClock, Write, migrate};
-use futures_util::FutureExt as _;
+use futures_util::FutureExt;
 
 use crate::support::{Disk, open, wait_for_health, wait_until};
 
@@ -154,7 +154,7 @@ async fn a_full_disk_holds_writes_back_and_loses_none() {
     wait_for_health(&mut health, |health| matches!(health, Health::Degraded { .. })).await;
     assert!(matches!(&*health.borrow(), Health::Degraded { why, .. } if why.contains("full")));
 
-    let answered: Vec<_> = commits.iter_mut().map_while(|commit| commit.now_or_never()).collect();
+    let answered: Vec<_> = commits.iter_mut().map_while(FutureExt::now_or_never).collect();
     assert!(answered.len() < 40);
     for (seq, committed) in (2..).zip(&answered) {
         assert_eq!(committed.as_ref().unwrap().versions[0].seq, seq);

@@ -190,13 +190,13 @@ pub(crate) async fn open(path: &Path, seed: u64) -> (Arc<SqliteStore>, World) {
 
 /// Waits for a state of health. The time limit only ends a test that would hang.
 pub(crate) async fn wait_for_health(health: &mut watch::Receiver<Health>, wanted: impl Fn(&Health) -> bool) {
-    let limit = Duration::from_secs(60);
+    let limit = Duration::from_mins(1);
     tokio::time::timeout(limit, health.wait_for(wanted)).await.expect("health should change").unwrap();
 }
 
 /// Waits for a condition. The time limit only ends a test that would hang.
 pub(crate) async fn wait_until(what: &str, condition: impl AsyncFn() -> bool) {
-    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_mins(1);
     while !condition().await {
         assert!(tokio::time::Instant::now() < deadline, "waited in vain: {what}");
         tokio::time::sleep(Duration::from_millis(5)).await;
