@@ -1,0 +1,132 @@
+/** What went wrong, what to say about it, and what a person can do. */
+
+/** A refusal by the server, or the lack of an answer. */
+export class RequestError extends Error {
+  constructor(
+    /** A stable code of the server, or `offline` and `unreadable`, which are ours. */
+    readonly code: string,
+    readonly detail: string,
+    readonly status: number,
+    readonly requestId: string | null = null,
+  ) {
+    super(detail || code);
+    this.name = "RequestError";
+  }
+}
+
+interface Explanation {
+  title: string;
+  action: string;
+}
+
+const EXPLANATIONS: Record<string, Explanation> = {
+  not_signed_in: {
+    title: "You are not signed in here",
+    action: "Open the invite link again, or ask somebody in the project for a new one.",
+  },
+  bad_ticket: {
+    title: "The connection could not be opened",
+    action: "Reload the page to get a new ticket.",
+  },
+  no_access: {
+    title: "You have no access to this project",
+    action: "Ask its owner for an invite link.",
+  },
+  read_only: {
+    title: "You can read this project but not change it",
+    action: "Ask its owner for a link that can edit.",
+  },
+  foreign_origin: {
+    title: "This address is not the server's own",
+    action: "Open the address the server prints when it starts, or set its public URL.",
+  },
+  projects_closed: {
+    title: "New projects need an invitation on this server",
+    action: "Ask whoever runs it for a link.",
+  },
+  not_found: { title: "There is nothing at this address", action: "Check the link." },
+  project_not_found: {
+    title: "This project does not exist",
+    action: "It may have been deleted. Check the link, or start a new project.",
+  },
+  document_not_found: {
+    title: "This file does not exist any more",
+    action: "Choose another one from the list of files.",
+  },
+  turn_not_found: { title: "This turn is too old to change", action: "" },
+  invite_not_found: { title: "This link is already gone", action: "" },
+  invite_invalid: {
+    title: "This link no longer works",
+    action: "It has expired, was used up or was revoked. Ask for a new one.",
+  },
+  path_taken: {
+    title: "There is already a file with this name",
+    action: "Choose another name.",
+  },
+  path_invalid: {
+    title: "This name cannot be used for a file",
+    action: "Use letters, digits and slashes, without empty parts or “..”.",
+  },
+  turn_not_running: { title: "This turn has already ended", action: "" },
+  turn_already_reviewed: { title: "This turn was already reviewed", action: "" },
+  version_unknown: {
+    title: "The text has moved on too far",
+    action: "Select the text again and repeat the prompt.",
+  },
+  not_supported: { title: "The server cannot do this yet", action: "" },
+  too_large: { title: "This is too large", action: "Try a smaller text." },
+  rate_limited: { title: "Too many requests", action: "Wait a moment and try again." },
+  busy: { title: "The server is busy", action: "Wait a moment and try again." },
+  internal: {
+    title: "The server had a problem",
+    action: "Try again. If it stays, tell whoever runs it the number below.",
+  },
+  offline: {
+    title: "The server cannot be reached",
+    action: "Check your connection. Nothing you typed is lost while this page stays open.",
+  },
+  unreadable: {
+    title: "The server gave an answer this page does not understand",
+    action: "Reload the page; it may be older than the server.",
+  },
+};
+
+/** What to show for an error: a title, what to do, and the request's number for a log. */
+export interface Told {
+  title: string;
+  action: string;
+  requestId: string | null;
+}
+
+/** The explanation of a code; an unknown one is told with the server's own words. */
+export function explainCode(code: string, detail = ""): Told {
+  const known = EXPLANATIONS[code];
+  if (known) return { ...known, requestId: null };
+  return { title: detail || "This did not work", action: "Try again.", requestId: null };
+}
+
+/** The explanation of anything that was thrown. */
+export function explain(error: unknown): Told {
+  if (error instanceof RequestError) {
+    const told = explainCode(error.code, error.detail);
+    return { ...told, requestId: error.status >= 500 ? error.requestId : null };
+  }
+  return explainCode("unreadable");
+}
+
+/** The code of anything that was thrown. */
+export function codeOf(error: unknown): string {
+  return error instanceof RequestError ? error.code : "unreadable";
+}
+
+/** What a closed socket asks of the page. */
+export type SocketVerdict = "retry" | "sign_in" | "no_access" | "gone" | "defect";
+
+/** Reads a close code; everything that is not permanent is worth another try. */
+export function socketVerdict(code: number): SocketVerdict {
+  if (code === 4401) return "sign_in";
+  if (code === 4403) return "no_access";
+  if (code === 4404) return "gone";
+  if (code === 4400 || code === 4413) return "defect";
+  return "retry";
+}

@@ -1,0 +1,531 @@
+/**
+ * One open project: one socket, the tree, the turns, and the documents that are open.
+ * It lives outside the UI framework; the UI reads its store and calls its methods.
+ */
+
+import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
+import * as Y from "yjs";
+import { createStore, type StoreApi } from "zustand/vanilla";
+import { api } from "../core/api.ts";
+import { decodeAgent, decodeDocument, decodeMember, displayName } from "../core/decode.ts";
+import { codeOf, RequestError, socketVerdict } from "../core/errors.ts";
+import { FrameTask } from "../core/frame.ts";
+import { recall, remember } from "../core/memory.ts";
+import type {
+  Agent,
+  DocumentEntry,
+  Member,
+  PresenceUser,
+  ProjectSummary,
+  Turn,
+} from "../core/protocol.ts";
+import { Rpc } from "../core/rpc.ts";
+import { type DocumentState, OpenDocument } from "./open-document.ts";
+import { type Peer, readPeers } from "./peers.ts";
+import { readTurn, sortTurns } from "./turns.ts";
+
+/** Documents stay attached after one turns to another; beyond this many the oldest go. */
+const KEPT_DOCUMENTS = 8;
+
+/** Refusals of a whole socket in a row after which we stop and say so. */
+const MAX_REFUSALS = 4;
+
+export type Connection = "connecting" | "online" | "offline";
+
+export interface SessionState {
+  phase: "loading" | "ready" | "failed";
+  /** Why `failed`, as a code. */
+  failure: string;
+  project: ProjectSummary | null;
+  you: Member | null;
+  members: ReadonlyMap<string, Member>;
+  agents: ReadonlyMap<string, Agent>;
+  documents: ReadonlyMap<string, DocumentEntry>;
+  treeSynced: boolean;
+  turns: readonly Turn[];
+  turnsSynced: boolean;
+  peers: readonly Peer[];
+  connection: Connection;
+  /** Since when we have been offline, in milliseconds of the clock. */
+  offlineSince: number | null;
+  /** Updates that the server has not stored, over all open documents. */
+  unsaved: number;
+  /** Since when there has been anything unsaved. */
+  unsavedSince: number | null;
+  open: ReadonlyMap<string, DocumentState>;
+  current: string | null;
+}
+
+const INITIAL: SessionState = {
+  phase: "loading",
+  failure: "",
+  project: null,
+  you: null,
+  members: new Map(),
+  agents: new Map(),
+  documents: new Map(),
+  treeSynced: false,
+  turns: [],
+  turnsSynced: false,
+  peers: [],
+  connection: "connecting",
+  offlineSince: null,
+  unsaved: 0,
+  unsavedSince: null,
+  open: new Map(),
+  current: null,
+};
+
+/** What `turn.start` is asked with. */
+export interface TurnRequest {
+  prompt: string;
+  document: string | null;
+  /** RelativePosition JSON. */
+  selection: { anchor: unknown; head: unknown } | null;
+}
+
+export class ProjectSession {
+  readonly store: StoreApi<SessionState> = createStore<SessionState>(() => INITIAL);
+  private readonly socket: HocuspocusProviderWebsocket;
+  private readonly tree: HocuspocusProvider;
+  private readonly turnsProvider: HocuspocusProvider;
+  private readonly treeDoc = new Y.Doc();
+  private readonly turnsDoc = new Y.Doc();
+  private readonly rpc: Rpc;
+  private readonly opened = new Map<string, OpenDocument>();
+  private readonly changedTurns = new Set<string>();
+  private readonly turnFrame = new FrameTask(() => this.showTurns());
+  private readonly peerFrame = new FrameTask(() => this.showPeers());
+  private ticket: { socket: unknown; value: Promise<string> } | null = null;
+  private refusals = 0;
+  private destroyed = false;
+
+  constructor(readonly id: string) {
+    const scheme = location.protocol === "https:" ? "wss" : "ws";
+    this.socket = new HocuspocusProviderWebsocket({
+      url: `${scheme}://${location.host}/sync?project=${encodeURIComponent(id)}`,
+      autoConnect: false,
+      // People wait for this; the default of thirty seconds is for fleets.
+      maxDelay: 8000,
+      onStatus: ({ status }) => this.onStatus(status),
+      onClose: ({ event }) => this.onSocketClose(event.code),
+    });
+    this.tree = new HocuspocusProvider({
+      name: id,
+      document: this.treeDoc,
+      websocketProvider: this.socket,
+      token: this.token,
+      onAuthenticated: () => this.onAuthenticated(),
+      onAuthenticationFailed: ({ reason }) => this.onTreeDenied(reason),
+      onSynced: ({ state }) => {
+        if (state) this.onTreeSynced();
+      },
+      onStateless: ({ payload }) => this.rpc.receive(payload),
+      onAwarenessChange: () => this.peerFrame.schedule(),
+    });
+    this.turnsProvider = new HocuspocusProvider({
+      name: `${id}/turns`,
+      document: this.turnsDoc,
+      awareness: null,
+      websocketProvider: this.socket,
+      token: this.token,
+      onSynced: ({ state }) => {
+        if (state) this.set({ turnsSynced: true });
+      },
+    });
+    this.rpc = new Rpc((payload) => this.tree.sendStateless(payload));
+    this.treeDoc.on("update", this.showTree);
+    this.turnsRoot.observeDeep(this.onTurns);
+    addEventListener("beforeunload", this.onBeforeUnload);
+    addEventListener("online", this.onBrowserOnline);
+    void this.start();
+  }
+
+  /** Shows a document and tells the others that we are there. */
+  select(id: string | null): void {
+    if (id !== null) this.ensureOpen(id);
+    this.set({ current: id });
+    if (id !== null) remember(`last.${this.id}`, id);
+    if (this.tree.awareness?.getLocalState()) this.tree.setAwarenessField("document", id);
+    this.evict();
+  }
+
+  /** An open document; `null` when it is not open. */
+  document(id: string): OpenDocument | null {
+    return this.opened.get(id) ?? null;
+  }
+
+  /** Throws away the replica of a document and fetches it afresh. */
+  reopen(id: string): void {
+    this.close(id);
+    this.ensureOpen(id);
+    this.set({});
+  }
+
+  /** Tries at once instead of waiting for the next attempt. */
+  retryNow(): void {
+    if (this.socket.status !== "connected") void this.socket.connect();
+  }
+
+  async startTurn(request: TurnRequest): Promise<void> {
+    await this.call("turn.start", {
+      prompt: request.prompt,
+      ...(request.document ? { document: request.document } : {}),
+      ...(request.document && request.selection ? { selection: request.selection } : {}),
+    });
+  }
+
+  async interruptTurn(turn: string): Promise<void> {
+    await this.call("turn.interrupt", { turn });
+  }
+
+  async rejectTurn(turn: string): Promise<void> {
+    await this.call("turn.reject", { turn });
+  }
+
+  async acceptTurn(turn: string): Promise<void> {
+    await this.call("turn.accept", { turn });
+  }
+
+  /** Makes a document and returns its id. */
+  async createDocument(path: string): Promise<string> {
+    const answer = await this.call("document.create", { path });
+    const id = (answer as { id?: unknown } | null)?.id;
+    if (typeof id !== "string") throw new RequestError("unreadable", "", 200);
+    return id;
+  }
+
+  async renameDocument(document: string, path: string): Promise<void> {
+    await this.call("document.rename", { document, path });
+  }
+
+  async deleteDocument(document: string): Promise<void> {
+    await this.call("document.delete", { document });
+  }
+
+  /** Our presence, as the server will stamp it anyway. */
+  get user(): PresenceUser | null {
+    const { you } = this.store.getState();
+    if (!you) return null;
+    return {
+      id: you.id,
+      name: you.name,
+      color: you.color,
+      colorLight: `${you.color}33`,
+      kind: "person",
+    };
+  }
+
+  destroy(): void {
+    this.destroyed = true;
+    removeEventListener("beforeunload", this.onBeforeUnload);
+    removeEventListener("online", this.onBrowserOnline);
+    this.treeDoc.off("update", this.showTree);
+    this.turnsRoot.unobserveDeep(this.onTurns);
+    this.turnFrame.cancel();
+    this.peerFrame.cancel();
+    this.rpc.disconnect();
+    for (const document of this.opened.values()) document.destroy();
+    this.opened.clear();
+    this.tree.destroy();
+    this.turnsProvider.destroy();
+    this.socket.destroy();
+    this.treeDoc.destroy();
+    this.turnsDoc.destroy();
+  }
+
+  private get turnsRoot(): Y.Map<unknown> {
+    return this.turnsDoc.getMap("turns");
+  }
+
+  private set(change: Partial<SessionState>): void {
+    if (!this.destroyed) this.store.setState(change);
+  }
+
+  private async start(): Promise<void> {
+    try {
+      const detail = await api.project(this.id);
+      if (this.destroyed) return;
+      this.set({
+        phase: "ready",
+        project: detail,
+        you: detail.you,
+        members: new Map(detail.members.map((member) => [member.id, member])),
+        agents: new Map(detail.agents.map((agent) => [agent.id, agent])),
+      });
+      const { user } = this;
+      this.tree.awareness?.setLocalState({ user, document: null });
+      this.tree.attach();
+      this.turnsProvider.attach();
+      void this.socket.connect();
+    } catch (error) {
+      const code = codeOf(error);
+      if (this.destroyed) return;
+      if (code === "offline" || code === "busy") {
+        // The page may be up before the server is, after a restart say.
+        setTimeout(() => !this.destroyed && void this.start(), 2000);
+        this.set({ connection: "offline", offlineSince: this.offlineSince() });
+      } else this.set({ phase: "failed", failure: code });
+    }
+  }
+
+  /** One ticket per socket, shared by everything on it. */
+  private readonly token = async (): Promise<string> => {
+    const socket = this.socket.webSocket;
+    if (this.ticket === null || this.ticket.socket !== socket) {
+      this.ticket = { socket, value: api.ticket().then(({ ticket }) => ticket) };
+    }
+    const { value } = this.ticket;
+    try {
+      return await value;
+    } catch (error) {
+      if (this.ticket?.socket === socket) this.ticket = null;
+      const code = codeOf(error);
+      if (code === "offline" || code === "busy" || code === "rate_limited") socket?.close();
+      else this.fail(code);
+      throw error;
+    }
+  };
+
+  private fail(code: string): void {
+    this.socket.disconnect();
+    this.set({ phase: "failed", failure: code });
+  }
+
+  private onStatus(status: string): void {
+    if (status === "connected") return;
+    // An agent or a person is not known to be here while we are not.
+    this.rpc?.disconnect();
+    if (status === "disconnected") {
+      this.set({ connection: "offline", offlineSince: this.offlineSince() });
+    }
+  }
+
+  private offlineSince(): number {
+    return this.store.getState().offlineSince ?? Date.now();
+  }
+
+  private onAuthenticated(): void {
+    this.refusals = 0;
+    this.set({ connection: "online", offlineSince: null });
+  }
+
+  private onTreeDenied(reason: string): void {
+    if (!this.denialCounts(reason)) return;
+    if (reason === "bad_ticket" && ++this.refusals < MAX_REFUSALS) {
+      // The ticket ran out on the way; a new socket brings a new one.
+      this.ticket = null;
+      this.socket.webSocket?.close();
+      return;
+    }
+    void this.checkAccess("no_access");
+  }
+
+  /** Denials that follow from a socket we are giving up say nothing about a document. */
+  private readonly denialCounts = (reason: string): boolean =>
+    !reason.startsWith("Failed to get token") && !this.destroyed;
+
+  private onSocketClose(code: number): void {
+    const verdict = socketVerdict(code);
+    if (verdict === "retry") return;
+    if (++this.refusals >= MAX_REFUSALS) {
+      this.fail(
+        verdict === "sign_in"
+          ? "not_signed_in"
+          : verdict === "no_access"
+            ? "no_access"
+            : "internal",
+      );
+    } else if (verdict !== "defect") void this.checkAccess("");
+  }
+
+  /** Asks over HTTP whether we may still be here. */
+  private async checkAccess(otherwise: string): Promise<void> {
+    try {
+      await api.project(this.id);
+      if (otherwise) this.fail(otherwise);
+    } catch (error) {
+      const code = codeOf(error);
+      if (code !== "offline" && code !== "busy") this.fail(code);
+    }
+  }
+
+  private onTreeSynced(): void {
+    this.showTree();
+    this.set({ treeSynced: true });
+    const { current } = this.store.getState();
+    if (current === null) this.select(this.firstDocument());
+  }
+
+  /** The document of last time, else one that is likely to be the entrance. */
+  private firstDocument(): string | null {
+    const { documents } = this.store.getState();
+    const last = recall(`last.${this.id}`);
+    if (last !== null && documents.has(last)) return last;
+    const entries = [...documents.values()];
+    const entrance = entries.find(({ path }) => /^(main|index|app)\.\w+$/i.test(path));
+    return (entrance ?? entries.sort((a, b) => (a.path < b.path ? -1 : 1))[0])?.id ?? null;
+  }
+
+  private readonly showTree = (): void => {
+    const documents = new Map<string, DocumentEntry>();
+    for (const [id, value] of this.treeDoc.getMap("documents")) {
+      const entry = decodeDocument(id, value);
+      if (entry) documents.set(id, entry);
+    }
+    const members = new Map<string, Member>();
+    for (const [id, value] of this.treeDoc.getMap("members")) {
+      const member = attempt(() => decodeMember(id, value));
+      if (member) members.set(id, member);
+    }
+    const agents = new Map<string, Agent>();
+    for (const [id, value] of this.treeDoc.getMap("agents")) {
+      const agent = attempt(() => decodeAgent(id, value));
+      if (agent) agents.set(id, agent);
+    }
+    const before = this.store.getState();
+    const name = this.treeDoc.getMap("settings").get("name");
+    const you = before.you && (members.get(before.you.id) ?? before.you);
+    this.set({
+      documents,
+      ...(members.size > 0 ? { members } : {}),
+      ...(agents.size > 0 ? { agents } : {}),
+      you,
+      project: before.project && {
+        ...before.project,
+        name: displayName(name, before.project.name),
+        role: you?.role ?? before.project.role,
+      },
+    });
+    const { current } = before;
+    if (before.treeSynced && current !== null && !documents.has(current)) this.select(null);
+    for (const id of [...this.opened.keys()]) {
+      const gone = before.treeSynced && !documents.has(id);
+      if (gone && id !== this.store.getState().current) this.close(id);
+    }
+    this.peerFrame.schedule();
+  };
+
+  private showPeers(): void {
+    const awareness = this.tree.awareness;
+    if (!awareness) return;
+    const { you } = this.store.getState();
+    this.set({ peers: readPeers(awareness.getStates(), awareness.clientID, you?.id ?? null) });
+  }
+
+  private readonly onTurns = (events: Y.YEvent<Y.AbstractType<unknown>>[]): void => {
+    for (const event of events) {
+      const turn = event.path[0];
+      if (typeof turn === "string") this.changedTurns.add(turn);
+      else for (const key of event.changes.keys.keys()) this.changedTurns.add(key);
+    }
+    this.turnFrame.schedule();
+  };
+
+  private showTurns(): void {
+    const turns = new Map(this.store.getState().turns.map((turn) => [turn.id, turn]));
+    for (const id of this.changedTurns) {
+      const turn = readTurn(id, this.turnsRoot.get(id));
+      if (turn) turns.set(id, turn);
+      else turns.delete(id);
+    }
+    this.changedTurns.clear();
+    this.set({ turns: sortTurns([...turns.values()]) });
+  }
+
+  private ensureOpen(id: string): void {
+    const known = this.opened.get(id);
+    if (known) {
+      // Moving it to the end marks it as used last.
+      this.opened.delete(id);
+      this.opened.set(id, known);
+      return;
+    }
+    const { user } = this;
+    if (!user) return;
+    const document = new OpenDocument({
+      id,
+      address: `${this.id}/${id}`,
+      socket: this.socket,
+      token: this.token,
+      user,
+      denialCounts: this.denialCounts,
+      onChange: this.onDocument,
+    });
+    this.opened.set(id, document);
+    this.onDocument(id, document.state);
+  }
+
+  private readonly onDocument = (id: string, state: DocumentState): void => {
+    const before = this.store.getState();
+    const open = new Map(before.open).set(id, state);
+    let unsaved = 0;
+    for (const each of open.values()) {
+      // While a document loads, the one outstanding message is the handshake, not an edit.
+      if (!each.readOnly && each.phase !== "loading") unsaved += each.unsaved;
+    }
+    const unsavedSince = unsaved === 0 ? null : (before.unsavedSince ?? Date.now());
+    this.set({ open, unsaved, unsavedSince });
+  };
+
+  /** Lets go of the documents that were used longest ago, once all their edits are stored. */
+  private evict(): void {
+    const { current } = this.store.getState();
+    for (const [id, document] of this.opened) {
+      if (this.opened.size <= KEPT_DOCUMENTS) return;
+      if (id !== current && document.state.unsaved === 0) this.close(id);
+    }
+  }
+
+  private close(id: string): void {
+    this.opened.get(id)?.destroy();
+    this.opened.delete(id);
+    const open = new Map(this.store.getState().open);
+    open.delete(id);
+    this.set({ open });
+  }
+
+  private async call(method: string, params: Record<string, unknown>): Promise<unknown> {
+    if (this.store.getState().connection !== "online") throw new RequestError("offline", "", 0);
+    return this.rpc.call(method, params);
+  }
+
+  private readonly onBeforeUnload = (event: BeforeUnloadEvent): void => {
+    if (this.store.getState().unsaved > 0) event.preventDefault();
+  };
+
+  private readonly onBrowserOnline = (): void => this.retryNow();
+}
+
+function attempt<T>(decode: () => T): T | null {
+  try {
+    return decode();
+  } catch {
+    return null;
+  }
+}
+
+/** A session outlives a remount by this long, as React's development mode makes them. */
+const LINGER_MS = 500;
+
+const sessions = new Map<string, { session: ProjectSession; users: number }>();
+
+/** The session of a project, made when nobody holds one. Give it back with `releaseSession`. */
+export function acquireSession(project: string): ProjectSession {
+  const known = sessions.get(project) ?? { session: new ProjectSession(project), users: 0 };
+  known.users += 1;
+  sessions.set(project, known);
+  return known.session;
+}
+
+/** Gives a session back; the last one to do so ends it. */
+export function releaseSession(project: string): void {
+  const known = sessions.get(project);
+  if (!known) return;
+  known.users -= 1;
+  setTimeout(() => {
+    if (known.users > 0 || sessions.get(project) !== known) return;
+    sessions.delete(project);
+    known.session.destroy();
+  }, LINGER_MS);
+}

@@ -1,0 +1,301 @@
+import type { EditorView } from "@codemirror/view";
+import { FilePlus, FileText, Lock, Sparkles, TriangleAlert } from "lucide-react";
+import { type ReactNode, useEffect, useRef, useState } from "react";
+import { explainCode } from "../../core/errors.ts";
+import { pageNonce } from "../../core/nonce.ts";
+import { undoOf } from "../../editor/collab/undo.ts";
+import { languageOf } from "../../editor/languages/languages.ts";
+import { createEditor, setLanguage, setReadOnly } from "../../editor/setup.ts";
+import type { OpenDocument } from "../../state/open-document.ts";
+import { Button } from "../parts/Button.tsx";
+import {
+  useMayEdit,
+  useSession,
+  useSessionState,
+  useWorkbench,
+  useWorkbenchState,
+} from "./context.ts";
+
+/** The open document, or what to do when there is none. */
+export function EditorPane() {
+  const session = useSession();
+  const current = useSessionState((state) => state.current);
+  // A new state object per change of the document brings a replaced replica to our notice.
+  const state = useSessionState(({ open }) => (current === null ? undefined : open.get(current)));
+  const document = current === null || state === undefined ? null : session.document(current);
+  if (!document || !state) return <NoDocument />;
+  return (
+    <>
+      <PaneHeader />
+      <DocumentNotice document={document} />
+      {state.hasText ? (
+        <Editor key={document.key} document={document} />
+      ) : state.phase === "loading" ? (
+        <Waiting />
+      ) : null}
+    </>
+  );
+}
+
+function PaneHeader() {
+  const workbench = useWorkbench();
+  const path = useSessionState((state) =>
+    state.current === null ? "" : (state.documents.get(state.current)?.path ?? ""),
+  );
+  const selected = useWorkbenchState((state) => state.lines !== null);
+  const mayEdit = useMayEdit();
+  const cut = path.lastIndexOf("/") + 1;
+  return (
+    <div className="flex h-10 shrink-0 items-center gap-2 border-b border-line pr-2 pl-4">
+      <FileText size={15} className="shrink-0 text-faint" aria-hidden="true" />
+      <h2 className="min-w-0 truncate text-[13px]">
+        <span className="text-faint">{path.slice(0, cut)}</span>
+        <span className="font-medium">{path.slice(cut)}</span>
+      </h2>
+      <span className="hidden text-xs text-faint sm:inline">{languageOf(path)?.name}</span>
+      <div className="flex-1" />
+      {mayEdit && selected ? (
+        <Button
+          look="quiet"
+          size="small"
+          icon={Sparkles}
+          // The pointer must not take the selection away before it is used.
+          onPointerDown={(event) => event.preventDefault()}
+          onClick={() => workbench.openPrompt()}
+        >
+          Ask about the selection
+          <kbd className="hidden font-sans text-[11px] text-faint sm:inline">{keyName("K")}</kbd>
+        </Button>
+      ) : null}
+    </div>
+  );
+}
+
+/** The key with this system's modifier. */
+function keyName(key: string): string {
+  return /Mac|iPhone|iPad/.test(navigator.platform) ? `⌘${key}` : `Ctrl ${key}`;
+}
+
+function Editor({ document }: { document: OpenDocument }) {
+  const session = useSession();
+  const workbench = useWorkbench();
+  const place = useRef<HTMLDivElement>(null);
+  const [view, setView] = useState<EditorView | null>(null);
+  const [tooLarge, setTooLarge] = useState(false);
+  const mayEdit = useMayEdit();
+  const path = useSessionState((state) => state.documents.get(document.id)?.path ?? "");
+  const locked = useSessionState(({ open }) => {
+    const state = open.get(document.id);
+    return !state || state.readOnly || state.phase !== "ready";
+  });
+  const readOnly = locked || !mayEdit;
+  const first = useRef({ path, readOnly });
+
+  useEffect(() => {
+    const parent = place.current;
+    if (!parent) return;
+    const { text, awareness } = document;
+    const made = createEditor({
+      parent,
+      path: first.current.path,
+      collab: {
+        text,
+        undo: undoOf(text),
+        marks: document.isAgentWriting,
+        onTooLarge: () => setTooLarge(true),
+      },
+      awareness,
+      readOnly: first.current.readOnly,
+      prompt: { onPlace: workbench.placePrompt, onFocusPanel: workbench.focusPanel },
+      nonce: pageNonce(),
+      onSelection: workbench.onSelection,
+    });
+    restorePlace(made, document);
+    workbench.show(document.id, made);
+    setView(made);
+    return () => {
+      const { anchor, head } = made.state.selection.main;
+      document.place = { anchor, head, scrollTop: made.scrollDOM.scrollTop };
+      workbench.hide(made);
+      made.destroy();
+    };
+  }, [document, workbench]);
+
+  useEffect(() => {
+    if (view) setReadOnly(view, readOnly);
+  }, [view, readOnly]);
+  useEffect(() => {
+    if (view && path && path !== first.current.path) {
+      first.current.path = path;
+      void setLanguage(view, path);
+    }
+  }, [view, path]);
+  useEffect(() => {
+    if (!tooLarge) return;
+    const timer = setTimeout(() => setTooLarge(false), 6000);
+    return () => clearTimeout(timer);
+  }, [tooLarge]);
+
+  return (
+    <>
+      {tooLarge ? (
+        <Notice icon={<TriangleAlert size={16} aria-hidden="true" />} title="That is too much text">
+          A file holds about two million characters here. Nothing was inserted.
+        </Notice>
+      ) : null}
+      <div
+        ref={place}
+        data-document={document.id}
+        data-session={session.id}
+        className="min-h-0 flex-1 overflow-hidden"
+      />
+    </>
+  );
+}
+
+function restorePlace(view: EditorView, document: OpenDocument): void {
+  const { place } = document;
+  if (!place) return;
+  const length = view.state.doc.length;
+  view.dispatch({
+    selection: { anchor: Math.min(place.anchor, length), head: Math.min(place.head, length) },
+  });
+  requestAnimationFrame(() => {
+    view.scrollDOM.scrollTop = place.scrollTop;
+  });
+}
+
+/** What stands between the person and this document, if anything does. */
+function DocumentNotice({ document }: { document: OpenDocument }) {
+  const session = useSession();
+  const phase = useSessionState((state) => state.open.get(document.id)?.phase ?? "loading");
+  const reason = useSessionState((state) => state.open.get(document.id)?.reason ?? "");
+  const role = useSessionState((state) => state.you?.role);
+  const icon = <TriangleAlert size={16} aria-hidden="true" />;
+  if (phase === "denied") {
+    const told = explainCode(reason, "The server does not open this file for you");
+    return (
+      <Notice
+        icon={icon}
+        title={told.title}
+        action={<Button onClick={() => document.reattach()}>Try again</Button>}
+      >
+        {told.action}
+      </Notice>
+    );
+  }
+  if (phase === "closed") {
+    return (
+      <Notice
+        icon={icon}
+        title="The server closed this file"
+        action={<Button onClick={() => document.reattach()}>Open it again</Button>}
+      >
+        {explainCode(reason, "It may have been moved, deleted or reset.").title}
+      </Notice>
+    );
+  }
+  if (phase === "refused") {
+    return (
+      <Notice
+        icon={icon}
+        title="The server refused a change of yours"
+        action={
+          <>
+            <Button onClick={() => void navigator.clipboard.writeText(document.text.toString())}>
+              Copy my text
+            </Button>
+            <Button look="accent" onClick={() => session.reopen(document.id)}>
+              Load the saved text
+            </Button>
+          </>
+        }
+      >
+        What you see here is no longer what the others see.
+      </Notice>
+    );
+  }
+  if (role === "viewer") {
+    return (
+      <div className="flex shrink-0 items-center gap-2 border-b border-line bg-sunken px-4 py-1.5 text-[12.5px] text-muted">
+        <Lock size={13} aria-hidden="true" />
+        You are reading along. To write, ask the owner for a link that can edit.
+      </div>
+    );
+  }
+  return null;
+}
+
+function Notice({
+  icon,
+  title,
+  action,
+  children,
+}: {
+  icon: ReactNode;
+  title: string;
+  action?: ReactNode;
+  children: ReactNode;
+}) {
+  return (
+    <div
+      role="alert"
+      className="fade-in flex shrink-0 flex-wrap items-center gap-x-4 gap-y-2 border-b border-warn-line bg-warn-soft px-4 py-2.5 text-[13px]"
+    >
+      <div className="flex min-w-0 flex-1 items-start gap-2.5">
+        <span className="mt-0.5 text-warn">{icon}</span>
+        <div className="min-w-0">
+          <p className="font-semibold">{title}</p>
+          <p className="text-muted">{children}</p>
+        </div>
+      </div>
+      {action ? <div className="flex gap-2">{action}</div> : null}
+    </div>
+  );
+}
+
+function Waiting() {
+  return (
+    <div className="flex flex-col gap-3 p-8" role="status" aria-label="Loading the text">
+      {[42, 64, 30, 55, 48].map((width) => (
+        <div
+          key={width}
+          className="breathe h-3 rounded-full bg-sunken"
+          style={{ width: `${width}%` }}
+        />
+      ))}
+    </div>
+  );
+}
+
+function NoDocument() {
+  const workbench = useWorkbench();
+  const synced = useSessionState((state) => state.treeSynced);
+  const empty = useSessionState((state) => state.documents.size === 0);
+  const mayEdit = useMayEdit();
+  if (!synced) return <Waiting />;
+  return (
+    <div className="flex flex-1 flex-col items-center justify-center gap-4 p-8 text-center">
+      <span className="flex size-12 items-center justify-center rounded-2xl bg-accent-soft text-accent">
+        <FilePlus size={22} aria-hidden="true" />
+      </span>
+      <div className="flex max-w-xs flex-col gap-1">
+        <p className="font-semibold">
+          {empty ? "This project has no files yet" : "No file is open"}
+        </p>
+        <p className="text-[13px] text-muted text-pretty">
+          {!mayEdit
+            ? "When somebody makes one, it appears in the list of files."
+            : empty
+              ? "Make the first one, paste some code into it, and send the link to somebody."
+              : "Choose one from the list of files, or make a new one."}
+        </p>
+      </div>
+      {mayEdit ? (
+        <Button look={empty ? "accent" : "plain"} icon={FilePlus} onClick={workbench.newFile}>
+          New file
+        </Button>
+      ) : null}
+    </div>
+  );
+}

@@ -1,0 +1,147 @@
+import { useEffect, useState } from "react";
+import { useStore } from "zustand";
+import { explainCode } from "../../core/errors.ts";
+import { documentInHash } from "../../core/routes.ts";
+import { acquireSession, type ProjectSession, releaseSession } from "../../state/session.ts";
+import { settings } from "../../state/settings.ts";
+import { replaceHash } from "../navigation.ts";
+import { Button } from "../parts/Button.tsx";
+import { cx } from "../parts/cx.ts";
+import { Failure } from "../parts/Failure.tsx";
+import { Loading } from "../parts/Loading.tsx";
+import { AgentPanel } from "./AgentPanel.tsx";
+import { Announcer } from "./Announcer.tsx";
+import { Banners } from "./Banners.tsx";
+import { ProjectContext, useSession, useSessionState, useWorkbench } from "./context.ts";
+import { EditorPane } from "./EditorPane.tsx";
+import { FilePanel } from "./FilePanel.tsx";
+import { Header } from "./Header.tsx";
+import { MobileBar } from "./MobileBar.tsx";
+import { PromptPopover } from "./PromptPopover.tsx";
+import { Workbench } from "./workbench.ts";
+
+/** One project: files, editor, agent. */
+export default function ProjectPage({ project }: { project: string }) {
+  const [held, setHeld] = useState<{ session: ProjectSession; workbench: Workbench } | null>(null);
+
+  useEffect(() => {
+    const session = acquireSession(project);
+    setHeld({ session, workbench: new Workbench(session) });
+    return () => releaseSession(project);
+  }, [project]);
+
+  if (!held) return null;
+  return (
+    <ProjectContext value={held}>
+      <Gate />
+    </ProjectContext>
+  );
+}
+
+function Gate() {
+  const phase = useSessionState((state) => state.phase);
+  const failure = useSessionState((state) => state.failure);
+  const offline = useSessionState((state) => state.connection === "offline");
+  if (phase === "failed") {
+    return (
+      <Failure told={explainCode(failure)}>
+        {failure === "internal" || failure === "unreadable" || failure === "bad_ticket" ? (
+          <Button look="accent" onClick={() => location.reload()}>
+            Reload
+          </Button>
+        ) : null}
+      </Failure>
+    );
+  }
+  if (phase === "loading") {
+    return (
+      <Loading label={offline ? "Waiting for the server to come back" : "Opening the project"} />
+    );
+  }
+  return <Shell />;
+}
+
+function Shell() {
+  const session = useSession();
+  const workbench = useWorkbench();
+  const name = useSessionState((state) => state.project?.name ?? "");
+  const current = useSessionState((state) => state.current);
+  const treeSynced = useSessionState((state) => state.treeSynced);
+  const filesOpen = useStore(settings, (state) => state.filesOpen);
+  const agentOpen = useStore(settings, (state) => state.agentOpen);
+  const mobile = useStore(settings, (state) => state.mobilePanel);
+
+  useEffect(() => {
+    document.title = name ? `${name} · Ensemble` : "Ensemble";
+  }, [name]);
+
+  // The address names the open document, so that it can be sent to somebody.
+  useEffect(() => {
+    if (!treeSynced) return;
+    const wanted = documentInHash(location.hash);
+    const { documents } = session.store.getState();
+    if (wanted !== null && documents.has(wanted)) session.select(wanted);
+    const follow = () => {
+      const id = documentInHash(location.hash);
+      if (id !== null && session.store.getState().documents.has(id)) session.select(id);
+    };
+    addEventListener("hashchange", follow);
+    return () => removeEventListener("hashchange", follow);
+  }, [session, treeSynced]);
+  useEffect(() => {
+    if (treeSynced) replaceHash(current === null ? "" : `#${current}`);
+  }, [current, treeSynced]);
+
+  // The same keys as in the editor, wherever the focus is.
+  useEffect(() => {
+    const onKey = (event: KeyboardEvent) => {
+      if (event.defaultPrevented || !(event.ctrlKey || event.metaKey) || event.altKey) return;
+      if (event.key.toLowerCase() === "i" && !event.shiftKey) {
+        event.preventDefault();
+        workbench.focusPanel();
+      }
+    };
+    addEventListener("keydown", onKey);
+    return () => removeEventListener("keydown", onKey);
+  }, [workbench]);
+
+  return (
+    <div className="flex h-dvh flex-col overflow-hidden">
+      <Header />
+      <Banners />
+      <div className="flex min-h-0 flex-1">
+        <aside
+          aria-label="Files"
+          className={cx(
+            "min-h-0 w-full flex-col border-line bg-paper md:w-60 md:border-r lg:w-64",
+            mobile === "files" ? "flex" : "hidden",
+            filesOpen ? "md:flex" : "md:hidden",
+          )}
+        >
+          <FilePanel />
+        </aside>
+        <main
+          className={cx(
+            "min-h-0 min-w-0 flex-1 flex-col bg-surface md:flex",
+            mobile === "editor" ? "flex" : "hidden",
+          )}
+        >
+          <EditorPane />
+        </main>
+        <aside
+          aria-label="Agent"
+          className={cx(
+            "min-h-0 w-full flex-col border-line bg-paper md:w-[340px] md:border-l xl:w-[380px]",
+            mobile === "agent" ? "flex" : "hidden",
+            agentOpen ? "md:flex" : "md:hidden",
+          )}
+        >
+          <AgentPanel />
+        </aside>
+      </div>
+      <MobileBar />
+      <PromptPopover />
+      <Announcer />
+    </div>
+  );
+}

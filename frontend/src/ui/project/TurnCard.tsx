@@ -1,0 +1,301 @@
+import { Check, type ChevronRight, CornerDownRight, Square, Undo2 } from "lucide-react";
+import { memo, type ReactNode, useEffect, useState } from "react";
+import { explain, explainCode, type Told } from "../../core/errors.ts";
+import type { Hunk, Turn } from "../../core/protocol.ts";
+import { isLive, isReviewable, totals } from "../../state/turns.ts";
+import { Avatar } from "../parts/Avatar.tsx";
+import { Button } from "../parts/Button.tsx";
+import { cx } from "../parts/cx.ts";
+import { ago } from "../parts/time.ts";
+import { Answer } from "./Answer.tsx";
+import { useMayEdit, useSession, useSessionState, useWorkbench } from "./context.ts";
+
+/** More hunks than this are folded away. */
+const HUNKS_SHOWN = 5;
+
+/** One prompt and everything that came of it. */
+export const TurnCard = memo(function TurnCard({ turn }: { turn: Turn }) {
+  const agent = useSessionState((state) => state.agents.get(turn.agent));
+  const live = isLive(turn);
+  return (
+    <article
+      aria-label={`Turn: ${turn.prompt}`}
+      data-turn={turn.id}
+      data-status={turn.status}
+      data-review={turn.review}
+      className="flex flex-col gap-3 border-b border-line px-4 py-4 last:border-b-0"
+    >
+      <Prompt turn={turn} />
+      <div className="flex items-center gap-2 text-[12.5px] text-muted">
+        <Avatar
+          name={agent?.name ?? "Agent"}
+          color={agent?.color ?? "#6b7280"}
+          kind="agent"
+          size={18}
+          busy={live}
+        />
+        <Status turn={turn} name={agent?.name ?? "The agent"} />
+      </div>
+      {turn.answer ? <Answer text={turn.answer} live={turn.status === "running"} /> : null}
+      {turn.error ? <TurnError error={turn.error} /> : null}
+      {turn.hunks.length > 0 ? <Hunks hunks={turn.hunks} /> : null}
+      <Review turn={turn} />
+    </article>
+  );
+});
+
+function Prompt({ turn }: { turn: Turn }) {
+  const member = useSessionState((state) => state.members.get(turn.by));
+  const you = useSessionState((state) => state.you?.id === turn.by);
+  const name = you ? "You" : (member?.name ?? "Somebody who left");
+  return (
+    <div className="flex gap-2.5">
+      <Avatar name={member?.name ?? "?"} color={member?.color ?? "#6b7280"} size={22} />
+      <div className="min-w-0 flex-1">
+        <p className="flex items-baseline gap-2 text-[12.5px]">
+          <span className="truncate font-medium">{name}</span>
+          <Ago moment={turn.created_at} />
+        </p>
+        <p className="text-[14px] leading-snug whitespace-pre-wrap [overflow-wrap:anywhere]">
+          {turn.prompt}
+        </p>
+      </div>
+    </div>
+  );
+}
+
+/** A moment in words that stay true. */
+function Ago({ moment }: { moment: string }) {
+  const [, tick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => tick((count) => count + 1), 30_000);
+    return () => clearInterval(timer);
+  }, []);
+  return (
+    <time dateTime={moment} className="shrink-0 text-xs text-faint">
+      {ago(moment)}
+    </time>
+  );
+}
+
+function Status({ turn, name }: { turn: Turn; name: string }) {
+  const { applied } = totals(turn);
+  const edits = applied === 1 ? "1 edit" : `${applied} edits`;
+  const reading = useSessionState((state) =>
+    state.peers.some((peer) => peer.id === turn.agent && peer.status === "reading"),
+  );
+  let words: string;
+  switch (turn.status) {
+    case "queued":
+      words = `${name} is next`;
+      break;
+    case "running":
+      words =
+        applied > 0
+          ? `${name} is writing, ${edits}`
+          : `${name} is ${reading ? "reading" : "thinking"}`;
+      break;
+    case "done":
+      words = applied > 0 ? `${name} made ${edits}` : `${name} answered`;
+      break;
+    case "interrupted":
+      words = applied > 0 ? `Stopped after ${edits}` : "Stopped";
+      break;
+    case "failed":
+      words = applied > 0 ? `Failed after ${edits}` : "Failed";
+      break;
+  }
+  return (
+    <>
+      <span className={cx("min-w-0 flex-1 truncate", turn.status === "failed" && "text-danger")}>
+        {words}
+        <TokensPerTurn turn={turn} />
+      </span>
+      <Stop turn={turn} />
+    </>
+  );
+}
+
+function TokensPerTurn({ turn }: { turn: Turn }) {
+  const tokens = turn.usage?.output_tokens ?? 0;
+  if (tokens === 0 || isLive(turn)) return null;
+  return <span className="text-faint"> · {tokens.toLocaleString("en")} tokens</span>;
+}
+
+function Stop({ turn }: { turn: Turn }) {
+  const session = useSession();
+  const mayEdit = useMayEdit();
+  const [stopping, setStopping] = useState(false);
+  if (!isLive(turn) || !mayEdit) return null;
+  return (
+    <Button
+      size="small"
+      icon={Square}
+      disabled={stopping}
+      onClick={() => {
+        setStopping(true);
+        // A turn that ended meanwhile says so by itself.
+        session.interruptTurn(turn.id).catch(() => setStopping(false));
+      }}
+    >
+      {stopping ? "Stopping" : "Stop"}
+    </Button>
+  );
+}
+
+function TurnError({ error }: { error: { code: string; detail: string } }) {
+  const told = explainCode(error.code, error.detail);
+  return (
+    <div className="rounded-lg border border-danger-line bg-danger-soft px-3 py-2 text-[12.5px]">
+      <p className="font-medium text-danger">{error.detail || told.title}</p>
+      {told.action ? <p className="text-muted">{told.action}</p> : null}
+    </div>
+  );
+}
+
+function Hunks({ hunks }: { hunks: Hunk[] }) {
+  const [all, setAll] = useState(false);
+  const shown = all ? hunks : hunks.slice(0, HUNKS_SHOWN);
+  const rest = hunks.length - shown.length;
+  return (
+    <ul className="overflow-hidden rounded-xl border border-line bg-raised">
+      {shown.map((hunk) => (
+        <HunkRow key={hunk.id} hunk={hunk} />
+      ))}
+      {rest > 0 || (all && hunks.length > HUNKS_SHOWN) ? (
+        <li>
+          <button
+            type="button"
+            onClick={() => setAll(!all)}
+            className="w-full px-3 py-1.5 text-left text-[12.5px] text-muted -outline-offset-2 hover:bg-hover hover:text-ink"
+          >
+            {all ? "Show fewer" : `Show ${rest} more`}
+          </button>
+        </li>
+      ) : null}
+    </ul>
+  );
+}
+
+function HunkRow({ hunk }: { hunk: Hunk }) {
+  const workbench = useWorkbench();
+  const path = useSessionState((state) => state.documents.get(hunk.document)?.path ?? null);
+  const name = (path ?? hunk.path).split("/").at(-1) || "a file";
+  const place = hunk.line === null ? name : `${name}:${hunk.line}`;
+  if (hunk.state === "missed") {
+    return (
+      <li className="flex flex-col border-b border-line px-3 py-2 text-[12.5px] last:border-b-0">
+        <span className="flex items-center gap-2">
+          <span className="min-w-0 flex-1 truncate font-mono text-[12px]">{place}</span>
+          <Tag tone="warn">not placed</Tag>
+        </span>
+        {hunk.reason ? <span className="mt-0.5 text-muted">{hunk.reason}</span> : null}
+      </li>
+    );
+  }
+  const gone = hunk.state === "rejected" || hunk.state === "reverted";
+  return (
+    <li className="border-b border-line last:border-b-0">
+      <button
+        type="button"
+        disabled={path === null}
+        onClick={() => workbench.reveal(hunk)}
+        aria-label={`Show ${place}, ${hunk.inserted} characters in, ${hunk.deleted} out`}
+        className="group flex w-full items-center gap-2 px-3 py-1.5 text-left text-[12.5px] -outline-offset-2 enabled:hover:bg-hover"
+      >
+        <CornerDownRight
+          size={13}
+          aria-hidden="true"
+          className="shrink-0 text-faint group-hover:text-accent"
+        />
+        <span
+          className={cx(
+            "min-w-0 flex-1 truncate font-mono text-[12px]",
+            gone && "line-through opacity-60",
+          )}
+        >
+          {place}
+        </span>
+        {gone ? (
+          <Tag>taken back</Tag>
+        ) : (
+          <span className="shrink-0 font-mono text-[11.5px] tabular-nums">
+            {hunk.inserted > 0 ? <span className="text-accent">+{hunk.inserted}</span> : null}
+            {hunk.deleted > 0 ? <span className="ml-1.5 text-danger">−{hunk.deleted}</span> : null}
+          </span>
+        )}
+      </button>
+    </li>
+  );
+}
+
+function Tag({ tone, children }: { tone?: "warn"; children: ReactNode }) {
+  return (
+    <span
+      className={cx(
+        "shrink-0 rounded-md px-1.5 py-px text-[11px] font-medium",
+        tone === "warn" ? "bg-warn-soft text-warn" : "bg-sunken text-muted",
+      )}
+    >
+      {children}
+    </span>
+  );
+}
+
+/** Keep what the turn did, or take it back. */
+function Review({ turn }: { turn: Turn }) {
+  const session = useSession();
+  const mayEdit = useMayEdit();
+  const [busy, setBusy] = useState(false);
+  const [told, setTold] = useState<Told | null>(null);
+
+  if (turn.review === "accepted") return <Verdict icon={Check}>Kept</Verdict>;
+  if (turn.review === "rejected") {
+    return <Verdict icon={Undo2}>Taken back; what people typed has stayed</Verdict>;
+  }
+  if (!isReviewable(turn) || !mayEdit) return null;
+  const decide = async (verdict: (turn: string) => Promise<void>) => {
+    setBusy(true);
+    setTold(null);
+    try {
+      await verdict(turn.id);
+    } catch (error) {
+      setTold(explain(error));
+    } finally {
+      setBusy(false);
+    }
+  };
+  return (
+    <div className="flex flex-col gap-2">
+      <div className="flex gap-2">
+        <Button
+          size="small"
+          icon={Check}
+          disabled={busy}
+          onClick={() => void decide((id) => session.acceptTurn(id))}
+        >
+          Keep
+        </Button>
+        <Button
+          size="small"
+          look="quiet"
+          icon={Undo2}
+          disabled={busy}
+          onClick={() => void decide((id) => session.rejectTurn(id))}
+        >
+          Reject
+        </Button>
+      </div>
+      {told ? <p className="text-xs text-danger">{told.title}</p> : null}
+    </div>
+  );
+}
+
+function Verdict({ icon: Icon, children }: { icon: typeof ChevronRight; children: ReactNode }) {
+  return (
+    <p className="flex items-center gap-1.5 text-[12.5px] text-muted">
+      <Icon size={14} aria-hidden="true" />
+      {children}
+    </p>
+  );
+}

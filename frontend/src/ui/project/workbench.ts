@@ -1,0 +1,145 @@
+/** What the parts of the project page share about the editor at hand. */
+
+import type { EditorView } from "@codemirror/view";
+import * as Y from "yjs";
+import { createStore, type StoreApi } from "zustand/vanilla";
+import type { Hunk } from "../../core/protocol.ts";
+import { revealRange } from "../../editor/agent-edits/extension.ts";
+import { bindingOf } from "../../editor/collab/binding.ts";
+import { closePrompt, openPrompt } from "../../editor/prompt/extension.ts";
+import { resolvePosition } from "../../editor/remote-cursors/extension.ts";
+import type { ProjectSession, TurnRequest } from "../../state/session.ts";
+import { setPanel, settings, showMobilePanel } from "../../state/settings.ts";
+
+/** The selected lines, for people to read. */
+export interface SelectedLines {
+  from: number;
+  to: number;
+}
+
+export interface WorkbenchState {
+  /** The document whose editor is shown. */
+  document: string | null;
+  /** `null` while nothing is selected. */
+  lines: SelectedLines | null;
+  /** Where the prompt at the selection goes, while it is open. */
+  promptPlace: HTMLElement | null;
+  /** Counts requests to put the focus into the panel's prompt. */
+  focusPrompt: number;
+  /** Counts requests to make a file. */
+  newFile: number;
+}
+
+export class Workbench {
+  readonly store: StoreApi<WorkbenchState> = createStore<WorkbenchState>(() => ({
+    document: null,
+    lines: null,
+    promptPlace: null,
+    focusPrompt: 0,
+    newFile: 0,
+  }));
+  private view: EditorView | null = null;
+  private pending: Hunk | null = null;
+
+  constructor(private readonly session: ProjectSession) {}
+
+  /** An editor has appeared. */
+  show(document: string, view: EditorView): void {
+    this.view = view;
+    this.store.setState({ document, lines: null, promptPlace: null });
+    if (this.pending?.document === document) this.jump(this.pending);
+  }
+
+  /** The editor at hand has gone. */
+  hide(view: EditorView): void {
+    if (this.view !== view) return;
+    this.view = null;
+    this.store.setState({ document: null, lines: null, promptPlace: null });
+  }
+
+  /** The selection of the editor at hand has changed. */
+  readonly onSelection = (view: EditorView): void => {
+    const { main } = view.state.selection;
+    const before = this.store.getState().lines;
+    if (main.empty) {
+      if (before) this.store.setState({ lines: null });
+      return;
+    }
+    const from = view.state.doc.lineAt(main.from).number;
+    const last = view.state.doc.lineAt(main.to);
+    // A selection that ends before the first character of a line does not mean that line.
+    const to = last.from === main.to && last.number > from ? last.number - 1 : last.number;
+    if (before?.from !== from || before.to !== to) this.store.setState({ lines: { from, to } });
+  };
+
+  readonly placePrompt = (promptPlace: HTMLElement | null): void => {
+    this.store.setState({ promptPlace });
+  };
+
+  /** Opens the prompt at the selection. */
+  openPrompt(): void {
+    if (this.view) openPrompt(this.view);
+  }
+
+  readonly closePrompt = (): void => {
+    if (this.view) closePrompt(this.view);
+  };
+
+  /** Puts the focus into the panel's prompt. */
+  readonly focusPanel = (): void => {
+    setPanel("agent", true);
+    showMobilePanel("agent");
+    this.store.setState((state) => ({ focusPrompt: state.focusPrompt + 1 }));
+  };
+
+  /** Starts making a file in the list. */
+  readonly newFile = (): void => {
+    setPanel("files", true);
+    showMobilePanel("files");
+    this.store.setState((state) => ({ newFile: state.newFile + 1 }));
+  };
+
+  /** Asks the agent about what is open and selected. */
+  async ask(prompt: string): Promise<void> {
+    const { document } = this.store.getState();
+    await this.session.startTurn({ prompt, document, selection: this.selection() });
+  }
+
+  /** Opens a hunk's document and shows where it is. */
+  reveal(hunk: Hunk): void {
+    if (settings.getState().mobilePanel !== "editor") showMobilePanel("editor");
+    if (this.store.getState().document === hunk.document && this.view) this.jump(hunk);
+    else {
+      this.pending = hunk;
+      this.session.select(hunk.document);
+    }
+  }
+
+  private jump(hunk: Hunk): void {
+    this.pending = null;
+    const { view } = this;
+    const text = view && bindingOf(view)?.text;
+    if (!view || !text?.doc) return;
+    bindingOf(view)?.flush();
+    const from = resolvePosition(hunk.anchor, text, text.doc);
+    const to = resolvePosition(hunk.head, text, text.doc);
+    if (from !== null) revealRange(view, from, to ?? from);
+    else if (hunk.line !== null) {
+      const line = view.state.doc.line(Math.min(Math.max(1, hunk.line), view.state.doc.lines));
+      revealRange(view, line.from, line.from);
+    }
+  }
+
+  private selection(): TurnRequest["selection"] {
+    const { view } = this;
+    const binding = view && bindingOf(view);
+    if (!view || !binding || view.state.selection.main.empty) return null;
+    binding.flush();
+    const { from, to } = view.state.selection.main;
+    const relative = (position: number, assoc: number) =>
+      Y.relativePositionToJSON(
+        Y.createRelativePositionFromTypeIndex(binding.text, position, assoc),
+      );
+    return { anchor: relative(from, 0), head: relative(to, -1) };
+  }
+}
