@@ -16,8 +16,8 @@ use crate::text_edit::{EditScript, TextEdit};
 const MAX_LINES: usize = 1_000_000;
 
 /// Words of both sides together up to which a changed block is compared word by word. Beyond it only its
-/// common start and end are kept; at this size the comparison takes some ten milliseconds.
-const MAX_WORDS: usize = 40_000;
+/// common start and end are kept; at this size the worst comparison takes some hundred milliseconds.
+const MAX_WORDS: usize = 100_000;
 
 /// The smallest edits that turn `old` into `new`.
 ///
@@ -120,8 +120,12 @@ fn compare<'a>(
 /// How many pieces two lists share at the start and, of the rest, at the end.
 fn common_ends(old: &[&str], new: &[&str]) -> (usize, usize) {
     let start = old.iter().zip(new).take_while(|(left, right)| left == right).count();
-    let end =
-        old[start..].iter().rev().zip(new[start..].iter().rev()).take_while(|(left, right)| left == right).count();
+    let end = old[start..]
+        .iter()
+        .rev()
+        .zip(new[start..].iter().rev())
+        .take_while(|(left, right)| left == right)
+        .count();
     (start, end)
 }
 
@@ -176,7 +180,8 @@ mod tests {
 
     #[test]
     fn only_what_changed_is_replaced() {
-        let table: &[(&str, &str, &[(usize, &str, &str)])] = &[
+        type Edits<'a> = &'a [(usize, &'a str, &'a str)];
+        let table: &[(&str, &str, Edits<'_>)] = &[
             ("", "", &[]),
             ("a\n", "a\n", &[]),
             ("", "a\n", &[(0, "", "a\n")]),
@@ -189,8 +194,10 @@ mod tests {
             ("a\r\n", "a\n", &[(1, "\r\n", "\n")]),
         ];
         for (old, new, expected) in table {
-            let expected: Vec<_> =
-                expected.iter().map(|(at, left, right)| (*at, (*left).to_owned(), (*right).to_owned())).collect();
+            let expected: Vec<_> = expected
+                .iter()
+                .map(|(at, left, right)| (*at, (*left).to_owned(), (*right).to_owned()))
+                .collect();
             assert_eq!(shown(old, new), expected, "{old:?} -> {new:?}");
         }
     }
@@ -205,8 +212,12 @@ mod tests {
 
     #[test]
     fn big_texts_are_compared_at_a_bounded_cost() {
-        let old: String = (0..50_000).map(|line| format!("line {}\n", line % 977)).collect();
-        let new: String = (0..50_000).map(|line| format!("line {}\n", (line * 7) % 1013)).collect();
+        let text = |number: fn(u32) -> u32| {
+            let lines: Vec<String> = (0..50_000).map(|line| format!("line {}\n", number(line))).collect();
+            lines.concat()
+        };
+        let old = text(|line| line % 977);
+        let new = text(|line| (line * 7) % 1013);
         assert_eq!(diff(&old, &new).apply(&old).unwrap(), new);
         let long_line = "a b ".repeat(100_000);
         let changed = long_line.replacen("a b a", "a c a", 1);

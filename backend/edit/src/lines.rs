@@ -186,9 +186,8 @@ fn split(text: &str) -> Vec<Span> {
     let mut at = 0;
     while at < bytes.len() {
         let end_len = match bytes[at] {
-            b'\n' => 1,
             b'\r' if bytes.get(at + 1) == Some(&b'\n') => 2,
-            b'\r' => 1,
+            b'\r' | b'\n' => 1,
             _ => 0,
         };
         if end_len > 0 {

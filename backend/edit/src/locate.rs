@@ -301,7 +301,8 @@ fn nearest(table: &LineTable, old: &[&str]) -> Option<Nearest> {
 
 /// The line number, counted from zero, and the text of a heading of a unified diff.
 fn line_hint(heading: &str) -> Option<(u32, &str)> {
-    let (numbers, rest) = heading.trim().strip_prefix('-')?.split_once("@@").unwrap_or((&heading.trim()[1..], ""));
+    let (numbers, rest) =
+        heading.trim().strip_prefix('-')?.split_once("@@").unwrap_or((&heading.trim()[1..], ""));
     let (old, new) = numbers.trim().split_once(" +")?;
     let line: u32 = old.split(',').next()?.parse().ok()?;
     let are_numbers = |text: &str| text.split(',').all(|number| number.parse::<u32>().is_ok());
@@ -387,7 +388,10 @@ def main():
         assert_eq!(find(CLASSES, &["class A:", "def run(self):"], &old, false, 0), Ok(2));
         assert_eq!(find(CLASSES, &["class B"], &old, false, 0), Ok(7));
         assert_eq!(find(CLASSES, &["-8,2 +8,3 @@ class C"], &old, false, 0), Ok(7));
-        assert_eq!(find(CLASSES, &["-9,2 +8,3 @@"], &old, false, 0).unwrap_err().reason, MissReason::Ambiguous);
+        assert_eq!(
+            find(CLASSES, &["-9,2 +8,3 @@"], &old, false, 0).unwrap_err().reason,
+            MissReason::Ambiguous
+        );
         assert_eq!(find(CLASSES, &[], &old, false, 4), Ok(7));
         assert_eq!(find(CLASSES, &["nowhere"], &old, false, 4), Ok(7));
         assert_eq!(find("x\n}\ny\n}\n", &[], &["}"], true, 0), Ok(3));

@@ -174,7 +174,9 @@ mod tests {
     fn lines_and_columns_convert_both_ways() {
         let index = TextIndex::new("one\n😀x\n");
         let at = |line, column| LineColumn { line, column: Utf16Offset(column) };
-        for (position, expected) in [(0, at(0, 0)), (3, at(0, 3)), (4, at(1, 0)), (6, at(1, 2)), (8, at(2, 0))] {
+        for (position, expected) in
+            [(0, at(0, 0)), (3, at(0, 3)), (4, at(1, 0)), (6, at(1, 2)), (8, at(2, 0))]
+        {
             assert_eq!(index.line_column_of(Utf16Offset(position)), Some(expected));
             assert_eq!(index.utf16_of_line_column(expected), Some(Utf16Offset(position)));
         }

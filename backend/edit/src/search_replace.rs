@@ -84,8 +84,7 @@ fn find_once(base: &str, old: &str, index: usize) -> Result<usize, SearchError> 
     if places.len() == 1 {
         return Ok(first);
     }
-    let mut lines: Vec<u32> =
-        places.iter().map(|&at| base[..at].matches('\n').count() as u32 + 1).collect();
+    let mut lines: Vec<u32> = places.iter().map(|&at| base[..at].matches('\n').count() as u32 + 1).collect();
     lines.dedup();
     Err(SearchError::Ambiguous { index, lines })
 }

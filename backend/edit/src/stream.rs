@@ -164,7 +164,7 @@ pub(crate) enum Early {
 #[derive(Debug)]
 enum Section {
     None,
-    Update(Update),
+    Update(Box<Update>),
     Add(Add),
 }
 
@@ -262,7 +262,11 @@ impl PatchStream {
                     && !hunk.failed
                 {
                     let written = hunk.wrote;
-                    self.events.push(PatchEvent::HunkIncomplete { hunk: hunk.id, path: path.clone(), written });
+                    self.events.push(PatchEvent::HunkIncomplete {
+                        hunk: hunk.id,
+                        path: path.clone(),
+                        written,
+                    });
                 }
                 if update.move_to.is_some() {
                     let hunk = self.next_hunk();
@@ -326,7 +330,7 @@ impl PatchStream {
                 (path, refused)
             }
         };
-        self.section = Section::Update(Update {
+        self.section = Section::Update(Box::new(Update {
             path,
             refused,
             move_to,
@@ -334,7 +338,7 @@ impl PatchStream {
             missed: 0,
             headings: Vec::new(),
             hunk: None,
-        });
+        }));
     }
 
     fn begin_add(&mut self, path: &str) {
@@ -539,7 +543,7 @@ impl PatchStream {
         match std::mem::replace(&mut self.section, Section::None) {
             Section::None => {}
             Section::Add(add) => self.end_add(add),
-            Section::Update(update) => self.end_update(update),
+            Section::Update(update) => self.end_update(*update),
         }
     }
 
@@ -685,11 +689,8 @@ impl OpenHunk {
     fn locate(&self, file: &OpenFile, at_end: bool) -> Result<Range<u32>, Miss> {
         let separators = self.lines.iter().rev().take_while(|line| line.is_separator()).count();
         let lines = &self.lines[..self.lines.len() - separators];
-        let old: Vec<&str> = lines
-            .iter()
-            .filter(|line| line.kind != LineKind::Added)
-            .map(|line| line.text.as_str())
-            .collect();
+        let old: Vec<&str> =
+            lines.iter().filter(|line| line.kind != LineKind::Added).map(|line| line.text.as_str()).collect();
         let len = file.table.len();
         if old.is_empty() {
             if at_end || len == 0 {

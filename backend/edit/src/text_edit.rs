@@ -119,15 +119,24 @@ mod tests {
 
     #[test]
     fn edits_apply_in_order() {
-        let script =
-            EditScript::new(vec![TextEdit::new(0..1, "A"), TextEdit::new(1..1, "-"), TextEdit::new(3..3, "!")])
-                .unwrap();
+        let script = EditScript::new(vec![
+            TextEdit::new(0..1, "A"),
+            TextEdit::new(1..1, "-"),
+            TextEdit::new(3..3, "!"),
+        ])
+        .unwrap();
         assert_eq!(script.apply("abc").unwrap(), "A-bc!");
     }
 
     #[test]
     fn bad_ranges_are_refused() {
-        assert_eq!(EditScript::new(vec![TextEdit::new(2..1, "")]), Err(EditError::Backwards(2)));
+        assert_eq!(
+            EditScript::new(vec![TextEdit {
+                range: ByteOffset(2)..ByteOffset(1),
+                replacement: String::new()
+            }]),
+            Err(EditError::Backwards(2))
+        );
         let twice = vec![TextEdit::new(0..2, ""), TextEdit::new(1..3, "")];
         assert_eq!(EditScript::new(twice), Err(EditError::Overlap(1)));
         let inside = EditScript::new(vec![TextEdit::new(0..1, "")]).unwrap();

@@ -60,10 +60,15 @@ pub(crate) struct Failure {
 
 /// Reads a whole patch.
 pub(crate) fn parse(text: &str) -> Result<Vec<Section>, ParseError> {
-    let mut lines: Vec<&str> =
-        text.trim().split('\n').map(|line| line.strip_suffix('\r').unwrap_or(line)).collect();
+    let mut lines: Vec<&str> = text.trim().lines().collect();
+    if lines.is_empty() {
+        lines.push("");
+    }
     let mut number = 1;
-    if matches!(lines[0], "<<EOF" | "<<'EOF'" | "<<\"EOF\"") && lines.len() >= 4 && lines[lines.len() - 1] == "EOF" {
+    if matches!(lines[0], "<<EOF" | "<<'EOF'" | "<<\"EOF\"")
+        && lines.len() >= 4
+        && lines[lines.len() - 1] == "EOF"
+    {
         lines = lines[1..lines.len() - 1].to_vec();
         number += 1;
     }
@@ -163,11 +168,12 @@ fn parse_chunks(body: &[(&str, u32)], header: u32) -> Result<Vec<Chunk>, ParseEr
 }
 
 /// Applies sections in order, up to the first that fails; those before it stay applied.
-pub(crate) fn apply(sections: &[Section], files: &mut Files) -> Result<(), Failure> {
+pub(crate) fn apply(sections: &[Section], files: &mut Files) -> Result<(), Box<Failure>> {
     for section in sections {
         let given = section.paths()[0];
-        let fail = |miss| Failure { path: given.to_owned(), miss };
-        let refused = |error: super::PathRefused| fail(Miss::new(MissReason::PathRefused, format!("{error}.")));
+        let fail = |miss| Box::new(Failure { path: given.to_owned(), miss });
+        let refused =
+            |error: super::PathRefused| fail(Miss::new(MissReason::PathRefused, format!("{error}.")));
         let path = normalize_path(given).map_err(refused)?;
         let missing = || fail(Miss::new(MissReason::NoSuchFile, format!("There is no document `{path}`.")));
         match section {

@@ -118,7 +118,7 @@ impl PatchParser {
             self.complete_line(true, &mut tokens);
         }
         self.partial.push_str(text);
-        if self.state == State::Prose && (self.passed > 0 || !may_be_special(&self.partial)) {
+        if self.state == State::Prose && (self.passed > 0 || !self.may_be_special()) {
             self.flush_openers(&mut tokens);
             self.pass_partial(&mut tokens);
         }
@@ -322,6 +322,15 @@ impl PatchParser {
         trimmed == END_PATCH || self.closers.last().is_some_and(|closer| closer == trimmed)
     }
 
+    /// Whether the line of prose that is arriving may turn out to be more than prose.
+    fn may_be_special(&self) -> bool {
+        let start = self.partial.trim_start();
+        [BEGIN_PATCH, UPDATE_FILE, ADD_FILE, DELETE_FILE, "```", "~~~", "<<", "apply_patch", "cat <<"]
+            .into_iter()
+            .chain(self.closers.last().map(String::as_str))
+            .any(|special| special.starts_with(start) || start.starts_with(special))
+    }
+
     fn begin(&mut self, tokens: &mut Vec<PatchToken>) {
         let openers = std::mem::take(&mut self.openers);
         self.closers = openers.iter().filter_map(|opener| closer_of(opener.trim())).collect();
@@ -387,7 +396,11 @@ fn is_section(marker: &str) -> bool {
 fn heading_text(behind: &str) -> String {
     let text = behind.strip_prefix(' ').unwrap_or(behind).trim_end();
     // `@@ -1,2 +1,2 @@ text` keeps its inner marks: they tell that it is a line hint.
-    if text.trim_start().starts_with('-') { text.to_owned() } else { text.trim_end_matches("@@").trim_end().to_owned() }
+    if text.trim_start().starts_with('-') {
+        text.to_owned()
+    } else {
+        text.trim_end_matches("@@").trim_end().to_owned()
+    }
 }
 
 /// The line that closes the block a line opens: a code fence, or a heredoc.
@@ -410,14 +423,6 @@ fn closer_of(trimmed: &str) -> Option<String> {
         .unwrap_or(tag);
     let is_word = unquoted.chars().all(|character| character.is_ascii_alphanumeric() || character == '_');
     (!unquoted.is_empty() && is_word).then(|| unquoted.to_owned())
-}
-
-/// Whether a line of prose that is still arriving may turn out to be more than prose.
-fn may_be_special(partial: &str) -> bool {
-    let start = partial.trim_start();
-    ["*** ", "```", "~~~", "<<", "apply_patch", "cat <<"]
-        .iter()
-        .any(|special| special.starts_with(start) || start.starts_with(special))
 }
 
 #[cfg(test)]
@@ -504,7 +509,14 @@ mod tests {
             ),
             (
                 "*** Update File: a\n x\n *** End Patch\n\n*** End Patch\n",
-                vec![Began, update("a"), kept(" x"), kept(" *** End Patch"), kept(""), Ended { marked: true }],
+                vec![
+                    Began,
+                    update("a"),
+                    kept(" x"),
+                    kept(" *** End Patch"),
+                    kept(""),
+                    Ended { marked: true },
+                ],
             ),
             (
                 "*** Begin Patch \n *** Update File: a\n-x\n *** End Patch\nDone.\n",
@@ -530,7 +542,8 @@ mod tests {
 
     #[test]
     fn lines_without_a_place_are_reported_and_skipped() {
-        let found = tokens("*** Begin Patch\n*** Frobnicate File: a\n-x\n*** Delete File: b\n*** End Patch\n", 5);
+        let found =
+            tokens("*** Begin Patch\n*** Frobnicate File: a\n-x\n*** Delete File: b\n*** End Patch\n", 5);
         assert!(matches!(&found[1], PatchToken::Malformed { line: 2, .. }), "{found:?}");
         assert_eq!(found[2], PatchToken::Delete { path: "b".into() });
         let found = tokens("*** Begin Patch\n*** Add File: a\n+x\noops\n+y\n*** End Patch\n", 5);
