@@ -161,22 +161,10 @@ async fn commit_group<'a>(
     run(connection, "begin immediate").await?;
     let mut answers = Vec::with_capacity(writes.len());
     for write in writes {
-        run(connection, "savepoint one_write").await?;
-        let answer = match apply(connection, write, at).await {
-            Err(error) if error.is_unavailable() => return Err(error),
-            Err(error) => {
-                run(connection, "rollback to one_write").await?;
-                match update::first_outcome(connection, write).await {
-                    Ok(Some(first)) => Ok(first),
-                    Ok(None) => Err(error),
-                    Err(other) if other.is_unavailable() => return Err(other),
-                    Err(other) => Err(other),
-                }
-            }
-            Ok(committed) => Ok(committed),
-        };
-        run(connection, "release one_write").await?;
-        answers.push(answer);
+        answers.push(match update::append_alone(connection, write, at).await? {
+            Some(committed) => Ok(committed),
+            None => apply(connection, write, at).await?,
+        });
     }
     run(connection, "commit").await?;
     Ok(answers)
@@ -191,7 +179,31 @@ async fn run(connection: &mut SqliteConnection, sql: &'static str) -> Result<(),
         .map_err(|error| StoreError::Unavailable { why: error.to_string(), source: Some(Box::new(error)) })
 }
 
+/// Makes a write, or nothing of it. `Err` concerns the whole group.
 async fn apply(
+    connection: &mut SqliteConnection,
+    write: &Write,
+    at: OffsetDateTime,
+) -> Result<Result<Committed, StoreError>, StoreError> {
+    run(connection, "savepoint one_write").await?;
+    let answer = match apply_parts(connection, write, at).await {
+        Err(error) if error.is_unavailable() => return Err(error),
+        Err(error) => {
+            run(connection, "rollback to one_write").await?;
+            match update::first_outcome(connection, write).await {
+                Err(other) if other.is_unavailable() => return Err(other),
+                Err(other) => Err(other),
+                Ok(Some(first)) => Ok(first),
+                Ok(None) => Err(error),
+            }
+        }
+        Ok(committed) => Ok(committed),
+    };
+    run(connection, "release one_write").await?;
+    Ok(answer)
+}
+
+async fn apply_parts(
     connection: &mut SqliteConnection,
     write: &Write,
     at: OffsetDateTime,

@@ -412,7 +412,7 @@ fn update(document: DocumentId, row: &SqliteRow) -> Result<StoredUpdate, StoreEr
         node: columns.id(NodeId::from_slice).map_err(|_| corrupt())?,
         counter: columns.client().map_err(|_| corrupt())?,
     };
-    if checksum != update_checksum(document, epoch, seq, &author, stamp, to_micros(at), bytes) {
+    if checksum != update_checksum(document, epoch, &author, stamp, to_micros(at), bytes) {
         return Err(corrupt());
     }
     Ok(StoredUpdate { epoch, seq, author, bytes: Bytes::copy_from_slice(bytes), at, stamp })

@@ -1,6 +1,7 @@
 //! Appending an update to a document's log.
 
-use sqlx::{Row as _, SqliteConnection};
+use sqlx::sqlite::SqliteArguments;
+use sqlx::{Row as _, Sqlite, SqliteConnection};
 use time::OffsetDateTime;
 
 use ensemble_protocol::id::{DocumentId, Version};
@@ -10,6 +11,8 @@ use crate::error::{Conflict, StoreError};
 use crate::record::{ClientOwner, LedgerEntry};
 use crate::write::{ClientAdvance, Committed, NewUpdate, Write};
 
+type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;
+
 const NEXT_SEQ: &str = "
     update documents set last_seq = last_seq + 1
     where id = $1 and epoch = $2 and deleted_at is null
@@ -17,7 +20,7 @@ const NEXT_SEQ: &str = "
 
 const INSERT_UPDATE: &str = "
     insert into updates
-        (document, epoch, seq, member, connection, turn, via, bytes, checksum, time, node, counter)
+        (document, epoch, member, connection, turn, via, bytes, checksum, time, node, counter, seq)
     values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
 
 const ADVANCE_CLIENT: &str = "
@@ -28,6 +31,46 @@ const ADVANCE_CLIENT: &str = "
     where clients.next_clock = $5
         and clients.owner_kind = excluded.owner_kind
         and clients.owner is not distinct from excluded.owner";
+
+/// A whole write of the most common form, one update with at most one client, in one trip to the
+/// connection's thread; the trips, not the statements, are what a busy log waits for.
+///
+/// Whatever does not fit fails a `not null` here: there is no number to take from a document that is
+/// missing, and no clock to give to a client that stands elsewhere.
+macro_rules! whole_write {
+    ($($advance:literal)?) => {
+        concat!(
+            "savepoint one_write;
+            update documents set last_seq = last_seq + 1
+            where id = $1 and epoch = $2 and deleted_at is null;
+            insert into updates
+                (document, epoch, seq, member, connection, turn, via, bytes, checksum, time, node, counter)
+            values (
+                $1, $2,
+                (select last_seq from documents where id = $1 and epoch = $2 and deleted_at is null),
+                $3, $4, $5, $6, $7, $8, $9, $10, $11
+            )
+            returning seq;",
+            $($advance,)?
+            "release one_write",
+        )
+    };
+}
+
+const WHOLE_WRITE: &str = whole_write!();
+const WHOLE_WRITE_OF_CLIENT: &str = whole_write!(
+    "insert into clients (document, client, owner_kind, owner, next_clock)
+    values (
+        $1, $12, $13, $14,
+        case when $15 = 0 or exists (select 1 from clients where document = $1 and client = $12)
+            then $16 end
+    )
+    on conflict (document, client) do update set next_clock =
+        case when clients.next_clock = $15
+                and clients.owner_kind = excluded.owner_kind
+                and clients.owner is not distinct from excluded.owner
+            then excluded.next_clock end;"
+);
 
 const SELECT_CLIENT: &str = "
     select document, owner_kind, owner, next_clock from clients where document = $1 and client = $2";
@@ -41,6 +84,43 @@ const SELECT_LIVE: &str = "select epoch from documents where id = $1 and deleted
 
 const SELECT_STAMP: &str = "
     select document, epoch, seq, time from updates where node = $1 and counter = $2";
+
+/// Commits a write of the most common form within a savepoint of its own.
+///
+/// `None` when it has another form or does not fit what is there. Nothing of it is done then, and the
+/// long way tells why.
+pub(super) async fn append_alone(
+    connection: &mut SqliteConnection,
+    write: &Write,
+    at: OffsetDateTime,
+) -> Result<Option<Committed>, StoreError> {
+    let [update] = &write.updates[..] else { return Ok(None) };
+    if !write.changes.is_empty() || !update.ledger.is_empty() || update.clients.len() > 1 {
+        return Ok(None);
+    }
+    let advance = update.clients.first();
+    let sql = if advance.is_some() { WHOLE_WRITE_OF_CLIENT } else { WHOLE_WRITE };
+    let mut query =
+        bind_row(sqlx::query(sql).bind(update.document.as_bytes().as_slice()).bind(update.epoch), update, at);
+    if let Some(ClientAdvance { client, first, next, owner }) = advance {
+        let (kind, id) = owner_columns(owner);
+        query = query.bind(client.cast_signed()).bind(kind).bind(id).bind(first).bind(next);
+    }
+    let error = match query.fetch_all(&mut *connection).await {
+        Ok(rows) => {
+            let seq = rows.first().and_then(|row| row.try_get::<i64, _>(0).ok());
+            let seq = seq.expect("the insert returns a number, or fails") as u64;
+            let versions = vec![Version { epoch: update.epoch, seq }];
+            return Ok(Some(Committed { versions, at }));
+        }
+        Err(error) => store_error(error),
+    };
+    if error.is_unavailable() {
+        return Err(error);
+    }
+    super::run(connection, "rollback to one_write; release one_write").await?;
+    Ok(None)
+}
 
 pub(super) async fn append(
     connection: &mut SqliteConnection,
@@ -60,26 +140,8 @@ pub(super) async fn append(
     let seq: i64 = row.try_get(0).map_err(store_error)?;
     let version = Version { epoch: update.epoch, seq: seq as u64 };
 
-    let author = &update.author;
-    let micros = to_micros(at);
-    let checksum =
-        update_checksum(document, update.epoch, version.seq, author, update.stamp, micros, &update.bytes);
-    sqlx::query(INSERT_UPDATE)
-        .bind(document.as_bytes().as_slice())
-        .bind(update.epoch)
-        .bind(seq)
-        .bind(author.member.as_ref().map(|id| id.as_bytes().as_slice()))
-        .bind(author.connection.as_ref().map(|id| id.as_bytes().as_slice()))
-        .bind(author.turn.as_ref().map(|id| id.as_bytes().as_slice()))
-        .bind(author.via.as_ref().map(|id| id.as_bytes().as_slice()))
-        .bind(update.bytes.as_ref())
-        .bind(checksum)
-        .bind(micros)
-        .bind(update.stamp.node.as_bytes().as_slice())
-        .bind(update.stamp.counter.cast_signed())
-        .execute(&mut *connection)
-        .await
-        .map_err(store_error)?;
+    let insert = sqlx::query(INSERT_UPDATE).bind(document.as_bytes().as_slice()).bind(update.epoch);
+    bind_row(insert, update, at).bind(seq).execute(&mut *connection).await.map_err(store_error)?;
 
     for advance in &update.clients {
         advance_client(connection, document, advance).await?;
@@ -88,6 +150,22 @@ pub(super) async fn append(
         insert_ledger(connection, document, version, position, entry).await?;
     }
     Ok(version)
+}
+
+/// Binds what follows the document and the epoch in a row of the log.
+fn bind_row<'q>(query: Query<'q>, update: &'q NewUpdate, at: OffsetDateTime) -> Query<'q> {
+    let NewUpdate { document, epoch, bytes, author, stamp, .. } = update;
+    let micros = to_micros(at);
+    query
+        .bind(author.member.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(author.connection.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(author.turn.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(author.via.as_ref().map(|id| id.as_bytes().as_slice()))
+        .bind(bytes.as_ref())
+        .bind(update_checksum(*document, *epoch, author, *stamp, micros, bytes))
+        .bind(micros)
+        .bind(stamp.node.as_bytes().as_slice())
+        .bind(stamp.counter.cast_signed())
 }
 
 /// The document cannot take an update of this epoch; says which reason it was.
