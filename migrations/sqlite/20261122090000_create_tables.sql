@@ -111,11 +111,12 @@ create table snapshots (
     primary key (document, epoch, seq)
 ) strict;
 
--- Whom a Yjs client id belongs to, and how far it has come. `owner` is null for the server's own.
+-- Whom a Yjs client id belongs to, and how far it has come. `owner` is null for the server's own
+-- and for ids whose owner is not known yet.
 create table clients (
     document   blob    not null references documents (id),
     client     integer not null,
-    owner_kind text    not null check (owner_kind in ('member', 'turn', 'server')),
+    owner_kind text    not null check (owner_kind in ('member', 'turn', 'server', 'nobody')),
     owner      blob,
     next_clock integer not null,
     primary key (document, client)

@@ -200,7 +200,7 @@ fn line(table: &mut String, what: &str, grouped: &Measured, alone: &Measured) {
 
 fn main() {
     // `cargo test --benches` only wants to know that it builds.
-    if std::env::args().any(|argument| argument == "--test") {
+    if !std::env::args().any(|argument| argument == "--bench") {
         return;
     }
     let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("the build folder is writable");

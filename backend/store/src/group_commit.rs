@@ -53,6 +53,9 @@ pub(crate) trait Committer: Send + 'static {
         &'a mut self,
         writes: impl ExactSizeIterator<Item = &'a Write> + Send,
     ) -> impl Future<Output = Result<Vec<Result<Committed, StoreError>>, StoreError>> + Send;
+
+    /// Lets go of the database in good order.
+    fn close(self) -> impl Future<Output = ()> + Send;
 }
 
 struct Job {
@@ -147,6 +150,7 @@ impl<C: Committer> Writer<C> {
                 }
             }
         }
+        self.committer.close().await;
     }
 
     async fn next(&mut self) -> Option<Job> {
@@ -286,6 +290,8 @@ mod tests {
                 })
                 .collect())
         }
+
+        async fn close(self) {}
     }
 
     fn named(name: &str) -> Write {

@@ -132,7 +132,8 @@ pub trait Store: Send + Sync + 'static {
     /// The live texts of a project, by path. Replicas are not among them.
     async fn documents_of(&self, project: ProjectId) -> Result<Vec<Document>, StoreError>;
 
-    /// A document's newest undamaged snapshot and all updates after it, read at one moment.
+    /// A document's newest undamaged snapshot and all updates after it, read at one moment; also of a
+    /// deleted document.
     ///
     /// A damaged snapshot is passed over for an older one and more of the log. A damaged update, or a
     /// missing one, is [`StoreError::Corrupt`].

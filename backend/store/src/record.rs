@@ -281,6 +281,9 @@ pub enum ClientOwner {
     Turn(TurnId),
     /// The server itself.
     Server,
+    /// Not known yet: a peer gave back what somebody else had typed before a crash. Its owner is whoever
+    /// comes back and writes on under it.
+    Nobody,
 }
 
 impl fmt::Display for ClientOwner {
@@ -289,6 +292,7 @@ impl fmt::Display for ClientOwner {
             Self::Member(member) => write!(f, "member {member}"),
             Self::Turn(turn) => write!(f, "turn {turn}"),
             Self::Server => f.write_str("server"),
+            Self::Nobody => f.write_str("nobody"),
         }
     }
 }

@@ -512,6 +512,10 @@ pub(super) fn owner(columns: &mut Columns<'_>) -> Result<ClientOwner, StoreError
             columns.optional_id(|_| None::<()>)?;
             ClientOwner::Server
         }
+        "nobody" => {
+            columns.optional_id(|_| None::<()>)?;
+            ClientOwner::Nobody
+        }
         _ => return Err(columns.corrupt()),
     })
 }

@@ -213,13 +213,9 @@ pub(super) fn store_error(error: sqlx::Error) -> StoreError {
                 StoreError::Refused { why, source: Some(Box::new(error)) }
             }
         }
-        (
-            sqlx::Error::Io(_)
-            | sqlx::Error::PoolTimedOut
-            | sqlx::Error::WorkerCrashed
-            | sqlx::Error::Protocol(_),
-            _,
-        ) => StoreError::Unavailable { why, source: Some(Box::new(error)) },
+        (sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::WorkerCrashed, _) => {
+            StoreError::Unavailable { why, source: Some(Box::new(error)) }
+        }
         _ => StoreError::Refused { why, source: Some(Box::new(error)) },
     }
 }

@@ -27,10 +27,12 @@ const ADVANCE_CLIENT: &str = "
     insert into clients (document, client, owner_kind, owner, next_clock)
     select $1, $2, $3, $4, $6
     where $5 = 0 or exists (select 1 from clients where document = $1 and client = $2)
-    on conflict (document, client) do update set next_clock = excluded.next_clock
+    on conflict (document, client) do update set
+        next_clock = excluded.next_clock, owner_kind = excluded.owner_kind, owner = excluded.owner
     where clients.next_clock = $5
-        and clients.owner_kind = excluded.owner_kind
-        and clients.owner is not distinct from excluded.owner";
+        and (clients.owner_kind = 'nobody'
+            or (clients.owner_kind = excluded.owner_kind
+                and clients.owner is not distinct from excluded.owner))";
 
 /// A whole write of the most common form, one update with at most one client, in one trip to the
 /// connection's thread; the trips, not the statements, are what a busy log waits for.
@@ -188,6 +190,7 @@ pub(super) fn owner_columns(owner: &ClientOwner) -> (&'static str, Option<&[u8]>
         ClientOwner::Member(id) => ("member", Some(id.as_bytes())),
         ClientOwner::Turn(id) => ("turn", Some(id.as_bytes())),
         ClientOwner::Server => ("server", None),
+        ClientOwner::Nobody => ("nobody", None),
     }
 }
 

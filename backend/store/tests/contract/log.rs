@@ -150,6 +150,15 @@ async fn a_repeated_stamp_is_answered_with_the_first_outcome() {
         world.commit([Change::DeleteDocument { id: document }]).await.unwrap();
         assert_eq!(world.store.commit(write.clone()).await.unwrap(), committed);
 
+        // A single update takes a shorter way, to the same end.
+        let elsewhere = world.document(project, "lib.rs").await;
+        let mut alone = world.update(elsewhere, "once");
+        alone.clients = vec![advance(7, 0, 4, owner)];
+        let alone = Write::update(alone);
+        let committed = world.store.commit(alone.clone()).await.unwrap();
+        assert_eq!(world.store.commit(alone).await.unwrap(), committed);
+        assert_eq!(world.texts(elsewhere).await, ["once"]);
+
         // A part of a write is not the write.
         let mut longer = write;
         longer.updates.push(world.update(document, "more"));
