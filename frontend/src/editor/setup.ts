@@ -23,6 +23,7 @@ import {
   lineNumbers,
   placeholder,
   rectangularSelection,
+  ViewPlugin,
 } from "@codemirror/view";
 import type { Awareness } from "y-protocols/awareness";
 import { agentEdits } from "./agent-edits/extension.ts";
@@ -48,6 +49,20 @@ export interface EditorConfig {
 const access = new Compartment();
 const language = new Compartment();
 const hint = new Compartment();
+const wrapping = new Compartment();
+
+/** Where long lines wrap, as there is no room to scroll sideways in. */
+const narrow = matchMedia("(max-width: 767px)");
+
+function wrappingNow(): Extension {
+  return narrow.matches ? EditorView.lineWrapping : [];
+}
+
+const followWidth = ViewPlugin.define((view) => {
+  const follow = () => view.dispatch({ effects: wrapping.reconfigure(wrappingNow()) });
+  narrow.addEventListener("change", follow);
+  return { destroy: () => narrow.removeEventListener("change", follow) };
+});
 
 /** Makes an editor on a synced text. Destroy it with `view.destroy()`. */
 export function createEditor(config: EditorConfig): EditorView {
@@ -71,9 +86,11 @@ export function createEditor(config: EditorConfig): EditorView {
         bracketMatching(),
         closeBrackets(),
         codeFolding(),
-        highlightSelectionMatches(),
+        highlightSelectionMatches({ wholeWords: true }),
         search({ top: true }),
         language.of([]),
+        wrapping.of(wrappingNow()),
+        followWidth,
         hint.of(placeholderOf(config.readOnly)),
         collab(config.collab),
         remoteCursors(config.awareness),
@@ -137,7 +154,9 @@ function accessOf(readOnly: boolean): Extension {
 }
 
 function placeholderOf(readOnly: boolean): Extension {
+  if (readOnly) return placeholder("Nothing here yet.");
+  const keyboard = matchMedia("(pointer: fine) and (min-width: 768px)").matches;
   return placeholder(
-    readOnly ? "Nothing here yet." : "Type or paste here, or press Ctrl K to ask the agent.",
+    keyboard ? "Type or paste here, or press Ctrl K to ask the agent" : "Type or paste here",
   );
 }

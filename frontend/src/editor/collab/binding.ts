@@ -53,12 +53,8 @@ export const remoteEdit = Annotation.define<true>();
 export const markedInsert = StateEffect.define<readonly { from: number; to: number }[]>();
 
 /** What the view at hand is bound to. */
-export const collabConfig = Facet.define<CollabConfig, CollabConfig>({
-  combine: (values) => {
-    const config = values[0];
-    if (!config) throw new Error("an editor is bound to one text");
-    return config;
-  },
+export const collabConfig = Facet.define<CollabConfig, CollabConfig | null>({
+  combine: (values) => values[0] ?? null,
 });
 
 /** Binds the view it is given to. Start the state from `initialText`. */
@@ -100,7 +96,9 @@ export class Binding implements PluginValue {
   private verifying: ReturnType<typeof setTimeout> | null = null;
 
   constructor(private readonly view: EditorView) {
-    this.config = view.state.facet(collabConfig);
+    const config = view.state.facet(collabConfig);
+    if (!config) throw new Error("the plugin comes with its configuration, in `collab`");
+    this.config = config;
     this.text = this.config.text;
     this.text.observe(this.observe);
     this.config.undo.add(this, view);

@@ -103,10 +103,14 @@ export function rememberSelection(undo: Undo, binding: Binding, state: EditorSta
 }
 
 /** Takes back the last thing this person typed in this document. */
-export const undoOwn: Command = (view) => view.state.facet(collabConfig).undo.step(view, "undo");
+export const undoOwn: Command = (view) => step(view, "undo");
 
 /** Repeats what was taken back last. */
-export const redoOwn: Command = (view) => view.state.facet(collabConfig).undo.step(view, "redo");
+export const redoOwn: Command = (view) => step(view, "redo");
+
+function step(view: EditorView, direction: "undo" | "redo"): boolean {
+  return view.state.facet(collabConfig)?.undo.step(view, direction) ?? false;
+}
 
 /** The usual keys, and the menu of the browser. */
 export const undoKeys: Extension = [

@@ -35,15 +35,21 @@ const NAME_SHOWN_MS = 2500;
 /** Our own place is sent at most this often. */
 const PUBLISH_EVERY_MS = 50;
 
-/** Where a peer is, in positions of the editor. */
+/** A position of the editor, and the side of it that what is typed there leaves it on. */
+export interface Place {
+  readonly at: number;
+  readonly side: -1 | 1;
+}
+
+/** Where a peer is. */
 export interface PeerCursor {
   readonly client: number;
   readonly name: string;
   readonly color: string;
   readonly kind: "person" | "agent";
   readonly status: "reading" | "writing" | null;
-  readonly anchor: number;
-  readonly head: number;
+  readonly anchor: Place;
+  readonly head: Place;
   /** The name is shown. */
   readonly named: boolean;
 }
@@ -70,8 +76,8 @@ export const peerCursors = StateField.define<ReadonlyMap<number, PeerCursor>>({
       for (const peer of effect.value.at) {
         changed.set(peer.client, {
           ...peer,
-          anchor: Math.min(peer.anchor, length),
-          head: Math.min(peer.head, length),
+          anchor: { ...peer.anchor, at: Math.min(peer.anchor.at, length) },
+          head: { ...peer.head, at: Math.min(peer.head.at, length) },
         });
       }
       next = changed;
@@ -87,14 +93,23 @@ function mapPeers(
   if (!transaction.docChanged || peers.size === 0) return peers;
   const mapped = new Map<number, PeerCursor>();
   for (const [client, peer] of peers) {
-    const anchor = transaction.changes.mapPos(peer.anchor, -1);
-    const head = transaction.changes.mapPos(peer.head, -1);
+    const anchor = mapPlace(peer.anchor, transaction);
+    const head = mapPlace(peer.head, transaction);
     mapped.set(
       client,
       anchor === peer.anchor && head === peer.head ? peer : { ...peer, anchor, head },
     );
   }
   return mapped;
+}
+
+/**
+ * A relative position holds on to the character on one side of it. While a peer types, that
+ * character stays the same, presence has nothing new to tell, and only this mapping moves the caret.
+ */
+function mapPlace(place: Place, transaction: Transaction): Place {
+  const at = transaction.changes.mapPos(place.at, place.side);
+  return at === place.at ? place : { ...place, at };
 }
 
 /** Shows and publishes cursors over the presence of one document. */
@@ -250,10 +265,19 @@ function resolve(
   cursor: { anchor: unknown; head: unknown },
   text: Y.Text,
   doc: Y.Doc,
-): { anchor: number; head: number } | null {
+): { anchor: Place; head: Place } | null {
   const anchor = resolvePosition(cursor.anchor, text, doc);
   const head = resolvePosition(cursor.head, text, doc);
-  return anchor === null || head === null ? null : { anchor, head };
+  if (anchor === null || head === null) return null;
+  return {
+    anchor: { at: anchor, side: sideOf(cursor.anchor) },
+    head: { at: head, side: sideOf(cursor.head) },
+  };
+}
+
+function sideOf(json: unknown): -1 | 1 {
+  const assoc = (json as { assoc?: unknown } | null)?.assoc;
+  return typeof assoc === "number" && assoc < 0 ? -1 : 1;
 }
 
 /** An absolute position from RelativePosition JSON of anybody's making. */
@@ -278,22 +302,27 @@ function redraws(update: ViewUpdate): boolean {
 function visiblePeers(view: EditorView): PeerCursor[] {
   const { from, to } = view.viewport;
   return [...view.state.field(peerCursors).values()].filter(
-    (peer) => Math.max(peer.anchor, peer.head) >= from && Math.min(peer.anchor, peer.head) <= to,
+    ({ anchor, head }) =>
+      Math.max(anchor.at, head.at) >= from && Math.min(anchor.at, head.at) <= to,
   );
 }
 
 function selectionMarkers(view: EditorView, peer: PeerCursor): LayerMarker[] {
-  if (peer.anchor === peer.head) return [];
-  const range = EditorSelection.range(peer.anchor, peer.head);
+  if (peer.anchor.at === peer.head.at) return [];
+  const range = EditorSelection.range(peer.anchor.at, peer.head.at);
   return RectangleMarker.forRange(view, "cm-peerSelection", range).map(
     (box) => new ColoredBox(box, peer.color),
   );
 }
 
 function caretMarkers(view: EditorView, peer: PeerCursor): LayerMarker[] {
-  const [box] = RectangleMarker.forRange(view, "cm-peerCaret", EditorSelection.cursor(peer.head));
+  const [box] = RectangleMarker.forRange(
+    view,
+    "cm-peerCaret",
+    EditorSelection.cursor(peer.head.at),
+  );
   if (!box) return [];
-  return [new PeerCaret(box, peer, view.state.doc.lineAt(peer.head).number === 1)];
+  return [new PeerCaret(box, peer, view.state.doc.lineAt(peer.head.at).number === 1)];
 }
 
 function place(element: HTMLElement, box: RectangleMarker): void {

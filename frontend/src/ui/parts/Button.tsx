@@ -1,6 +1,6 @@
-import type { LucideIcon } from "lucide-react";
+import type { LucideIcon, LucideProps } from "lucide-react";
 import { Tooltip } from "radix-ui";
-import type { ComponentProps, ReactNode } from "react";
+import type { ComponentProps, ComponentType, ReactNode } from "react";
 import { cx } from "./cx.ts";
 
 type Look = "accent" | "plain" | "quiet" | "danger";
@@ -24,7 +24,7 @@ const SIZES: Record<Size, string> = {
 interface ButtonProps extends ComponentProps<"button"> {
   look?: Look;
   size?: Size;
-  icon?: LucideIcon;
+  icon?: ComponentType<LucideProps>;
 }
 
 export function Button({

@@ -32,6 +32,8 @@ export function PromptForm({ inputRef, placeholder, compact, onSent, onCancel }:
     // Reading it makes the effect run again when the text changes.
     void prompt;
     field.style.height = "auto";
+    // A panel that is not shown has no height to measure.
+    if (field.scrollHeight === 0) return;
     field.style.height = `${Math.min(field.scrollHeight, MAX_HEIGHT_PX)}px`;
   }, [inputRef, prompt]);
 

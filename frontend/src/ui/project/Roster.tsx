@@ -27,7 +27,7 @@ export function Roster() {
         aria-label={label}
         className="flex items-center rounded-lg px-1.5 py-1 transition-colors hover:bg-hover"
       >
-        <span className="flex -space-x-1.5">
+        <span className="flex -space-x-1">
           {faces.map((entry, index) => (
             <Avatar
               key={`${entry.kind}-${entry.id}`}

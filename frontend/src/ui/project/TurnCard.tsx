@@ -1,4 +1,11 @@
-import { Check, type ChevronRight, CornerDownRight, Square, Undo2 } from "lucide-react";
+import {
+  Check,
+  type ChevronRight,
+  CornerDownRight,
+  type LucideProps,
+  Square,
+  Undo2,
+} from "lucide-react";
 import { memo, type ReactNode, useEffect, useState } from "react";
 import { explain, explainCode, type Told } from "../../core/errors.ts";
 import type { Hunk, Turn } from "../../core/protocol.ts";
@@ -122,6 +129,10 @@ function TokensPerTurn({ turn }: { turn: Turn }) {
   return <span className="text-faint"> · {tokens.toLocaleString("en")} tokens</span>;
 }
 
+function StopSign({ size, ...rest }: LucideProps) {
+  return <Square {...rest} size={Number(size ?? 15) - 4} fill="currentColor" />;
+}
+
 function Stop({ turn }: { turn: Turn }) {
   const session = useSession();
   const mayEdit = useMayEdit();
@@ -130,7 +141,7 @@ function Stop({ turn }: { turn: Turn }) {
   return (
     <Button
       size="small"
-      icon={Square}
+      icon={StopSign}
       disabled={stopping}
       onClick={() => {
         setStopping(true);

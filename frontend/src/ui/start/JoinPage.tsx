@@ -63,10 +63,10 @@ export function JoinPage({ secret }: { secret: string }) {
         <form onSubmit={join} className="flex w-full max-w-sm flex-col gap-6">
           <div className="flex flex-col gap-2">
             <h1 className="text-[28px] leading-tight font-semibold tracking-[-0.028em]">
-              Somebody is waiting for you
+              You are invited
             </h1>
             <p className="text-muted text-pretty">
-              You were invited to write code together. Say who you are and go in; there is no
+              Somebody asked you to write code with them. Say who you are and go in; there is no
               account to make.
             </p>
           </div>

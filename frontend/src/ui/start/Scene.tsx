@@ -28,9 +28,9 @@ const COLORS: Record<string, string> = {
 
 /** Who is where in the picture: line and column. */
 const PEERS = [
-  { line: 1, column: 39, name: "Spark", color: "#0b766f", agent: true },
-  { line: 3, column: 19, name: "Ada", color: "#c2410c", agent: false },
-  { line: 5, column: 28, name: "Linus", color: "#6d28d9", agent: false },
+  { line: 1, column: 40, name: "Spark", color: "#0b766f", agent: true },
+  { line: 3, column: 21, name: "Ada", color: "#c2410c", agent: false },
+  { line: 5, column: 31, name: "Linus", color: "#6d28d9", agent: false },
 ];
 
 /** A still picture of what the product does. */
