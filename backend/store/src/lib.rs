@@ -17,15 +17,16 @@ mod write;
 
 use async_trait::async_trait;
 use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
+pub use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
 pub use crate::clock::{Clock, Ids, ManualClock, SeededIds, SystemClock, SystemIds};
 pub use crate::error::{Conflict, StoreError};
 pub use crate::record::{
-    Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, HunkState, Invite,
-    LedgerEntry, LedgerKind, LoadedDocument, Member, Membership, Project, Review, Session, Snapshot, Stamp,
-    StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord, TurnStatus,
+    Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, Invite, LedgerEntry,
+    LedgerKind, LoadedDocument, Member, Membership, Project, Session, Snapshot, Stamp, StoredLedgerEntry,
+    StoredUpdate, Token, TurnError, TurnRecord,
 };
 pub use crate::sqlite::SqliteStore;
 pub use crate::write::{Change, ClientAdvance, Commit, Committed, NewSnapshot, NewUpdate, TurnUpdate, Write};

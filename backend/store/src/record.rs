@@ -7,6 +7,7 @@ use ensemble_protocol::id::{
     DocumentId, HunkId, InviteId, MemberId, NodeId, PeerId, ProjectId, Role, SessionId, TokenId, TurnId,
     Version,
 };
+use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 use time::OffsetDateTime;
 
 /// The SHA-256 hash of a secret, or of a text. Secrets themselves are never stored.
@@ -352,41 +353,6 @@ pub struct StoredLedgerEntry {
     pub entry: LedgerEntry,
 }
 
-words! {
-    /// How far a turn is.
-    TurnStatus {
-        /// Waiting for its agent.
-        Queued = "queued",
-        /// At work.
-        Running = "running",
-        /// Came to its end.
-        Done = "done",
-        /// Stopped by a person, or by a server that went away.
-        Interrupted = "interrupted",
-        /// Could not go on.
-        Failed = "failed",
-    }
-}
-
-impl TurnStatus {
-    /// Whether the turn is over.
-    pub const fn is_final(self) -> bool {
-        matches!(self, Self::Done | Self::Interrupted | Self::Failed)
-    }
-}
-
-words! {
-    /// What people said to a turn's edits.
-    Review {
-        /// Nothing yet.
-        Open = "open",
-        /// They stay.
-        Accepted = "accepted",
-        /// They were taken back.
-        Rejected = "rejected",
-    }
-}
-
 /// Why a turn failed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TurnError {
@@ -427,22 +393,6 @@ pub struct TurnRecord {
     pub created_at: OffsetDateTime,
     /// When it was over.
     pub finished_at: Option<OffsetDateTime>,
-}
-
-words! {
-    /// What became of a hunk.
-    HunkState {
-        /// In the document.
-        Applied = "applied",
-        /// In the document, and a person agreed.
-        Accepted = "accepted",
-        /// Taken back by a person.
-        Rejected = "rejected",
-        /// Fitted nowhere, or in more than one place.
-        Missed = "missed",
-        /// Taken back together with its turn.
-        Reverted = "reverted",
-    }
 }
 
 /// One located piece of a turn's answer.

@@ -3,6 +3,7 @@
 mod change;
 mod open;
 mod read;
+mod record;
 mod row;
 mod update;
 

@@ -7,13 +7,13 @@ use bytes::Bytes;
 use ensemble_protocol::id::{
     DocumentId, InviteId, MemberId, ProjectId, Role, SessionId, TokenId, TurnId, Version,
 };
+use ensemble_protocol::rest::{Review, TurnStatus};
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 
 use crate::error::StoreError;
 use crate::record::{
-    Author, ClientOwner, DocumentKind, Hash, HunkRecord, LedgerEntry, Review, Stamp, TurnError, TurnRecord,
-    TurnStatus,
+    Author, ClientOwner, DocumentKind, Hash, HunkRecord, LedgerEntry, Stamp, TurnError, TurnRecord,
 };
 
 /// One write: all of it is committed, or nothing.

@@ -1,1 +1,23 @@
-//! placeholder
+//! Live documents and the peers in them.
+//!
+//! In reading order: [`room`] is what others hold and [`registry`] finds it; [`peer`] is a participant's
+//! way out; [`admission`] decides about every update before it reaches yrs, by the grammar of [`update`];
+//! [`index`] knows where every unit of a document is; [`document`] is the one file that opens yrs transactions;
+//! [`anchor`] names places that survive typing; [`writer`] encodes the server's own edits; [`presence`] is who
+//! is here; [`ledger`] takes a turn back.
+//! Sockets, sign-in and models are left to others: a room knows frames, edits and rows.
+
+pub mod admission;
+pub mod anchor;
+pub mod document;
+pub mod error;
+pub mod index;
+pub mod ledger;
+pub mod peer;
+pub mod presence;
+pub mod registry;
+pub mod room;
+pub mod update;
+pub mod writer;
+
+pub use crate::error::RoomError;

@@ -5,10 +5,11 @@ use sqlx::{Row as _, Sqlite, SqliteConnection};
 use time::OffsetDateTime;
 
 use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
+use ensemble_protocol::rest::{Review, TurnStatus};
 
 use super::row::{Columns, snapshot_checksum, store_error, to_micros};
 use crate::error::{Conflict, StoreError};
-use crate::record::{DocumentKind, HunkRecord, Review, TurnRecord, TurnStatus};
+use crate::record::{DocumentKind, HunkRecord, TurnRecord};
 use crate::write::{Change, NewSnapshot, TurnUpdate};
 
 type Query<'q> = sqlx::query::Query<'q, Sqlite, SqliteArguments>;

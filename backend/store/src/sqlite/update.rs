@@ -224,7 +224,7 @@ async fn advance_client(
     if let Some(row) = row {
         let mut columns = Columns::new("clients", &row);
         let _document = columns.bytes()?;
-        let registered = super::read::owner(&mut columns)?;
+        let registered = super::record::owner(&mut columns)?;
         if registered != *owner {
             return Err(Conflict::ClientOwned { document, client: *client, owner: registered }.into());
         }

@@ -1,0 +1,367 @@
+//! The live home of one open document and its peers.
+//!
+//! [`Room`] is the handle everybody holds; the actor behind it is in [`actor`]. A browser's connection and an
+//! agent go through the same handle. Joining returns a [`PeerGuard`]; dropping it, for whatever reason, makes
+//! the peer leave and its presence disappear, after everything it had sent was handled.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use ensemble_protocol::hocuspocus::Scope;
+use ensemble_protocol::id::{DocumentId, HunkId, MemberId, PeerId, ProjectId, TurnId, Version};
+use ensemble_store::{Change, Committed, DocumentKind, NewUpdate};
+use serde_json::Value;
+use tokio::sync::{Notify, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use crate::anchor::{Anchor, BaseText, UnitRange};
+use crate::error::RoomError;
+use crate::peer::OutboxSlot;
+
+pub(crate) mod actor;
+mod frames;
+
+/// How frames for a peer are framed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Framing {
+    /// Hocuspocus frames under this address, exactly as the peer wrote it.
+    Hocuspocus(Arc<str>),
+    /// Plain y-websocket messages.
+    YWebsocket,
+}
+
+/// Who a peer is, for presence and attribution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The person.
+    pub member: MemberId,
+    /// What others see.
+    pub name: String,
+    /// Their colour, `#rrggbb`.
+    pub color: String,
+}
+
+/// What somebody brings who joins a room.
+#[derive(Debug)]
+pub struct Join {
+    /// This connection at this address.
+    pub peer: PeerId,
+    /// Who it is.
+    pub identity: Identity,
+    /// What they may do.
+    pub scope: Scope,
+    /// How to talk to them.
+    pub framing: Framing,
+    /// Where to put what they are sent.
+    pub outbox: OutboxSlot,
+}
+
+/// What a peer says to a room.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerMessage {
+    /// "This is what I have": an encoded state vector.
+    Step1(Bytes),
+    /// "This is what you lack": an encoded update.
+    Step2(Bytes),
+    /// Something new: an encoded update.
+    Update(Bytes),
+    /// An encoded awareness update.
+    Presence(Bytes),
+    /// Asks for everybody's presence.
+    QueryPresence,
+}
+
+/// A turn's edits, written in one transaction.
+#[derive(Debug, Clone)]
+pub struct TurnWrite {
+    /// The turn.
+    pub turn: TurnId,
+    /// Who asked for it.
+    pub member: MemberId,
+    /// What to change, in the order of the document or not.
+    pub edits: Vec<AnchoredEdit>,
+    /// Rows that are committed with it, such as what became of its hunks.
+    pub changes: Vec<Change>,
+    /// Nothing is written any more once this is cancelled.
+    pub stop: CancellationToken,
+}
+
+/// A deletion and an insertion at places that survive other people's typing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnchoredEdit {
+    /// The hunk it belongs to.
+    pub hunk: HunkId,
+    /// Where `insert` goes.
+    pub at: Anchor,
+    /// What to insert; may be empty.
+    pub insert: String,
+    /// What to delete; what is deleted already is left out.
+    pub delete: Vec<UnitRange>,
+}
+
+/// What came of a write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Written {
+    /// The version after it; none when there was nothing to do.
+    pub version: Option<Version>,
+    /// For each edit, what it did.
+    pub edits: Vec<WrittenEdit>,
+}
+
+/// What came of one edit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WrittenEdit {
+    /// The place right after what was inserted: where the next text of the same stream goes.
+    pub end: Anchor,
+    /// Units inserted.
+    pub inserted: u32,
+    /// Units deleted.
+    pub deleted: u32,
+    /// Units that should have been deleted and had been by somebody else.
+    pub missing: u32,
+}
+
+/// What came of rejecting a turn in one document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Rejected {
+    /// Units of the turn that were taken out.
+    pub withdrawn: u32,
+    /// Units the turn had deleted that were put back.
+    pub restored: u32,
+}
+
+/// An agent's presence in a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPresence {
+    /// The agent's id in the project.
+    pub agent: String,
+    /// What others see.
+    pub name: String,
+    /// Its colour, `#rrggbb`.
+    pub color: String,
+    /// The turn it is at.
+    pub turn: TurnId,
+    /// `reading` or `writing`.
+    pub status: &'static str,
+    /// Start and end of its selection, equal for a caret; none while it has no place.
+    pub cursor: Option<(Anchor, Anchor)>,
+}
+
+/// A change of a replica: where in it, and what.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ReplicaEdit {
+    /// Sets a key of a map to a plain value. Maps on the way are made where they are missing.
+    Set {
+        /// The root map and the maps below it.
+        map: Vec<String>,
+        /// The key.
+        key: String,
+        /// Its value.
+        value: Value,
+    },
+    /// Removes a key of a map.
+    Remove {
+        /// The root map and the maps below it.
+        map: Vec<String>,
+        /// The key.
+        key: String,
+    },
+    /// Appends to a text, which is made where it is missing.
+    Append {
+        /// The root map and the maps below it.
+        map: Vec<String>,
+        /// The key.
+        key: String,
+        /// What to append.
+        text: String,
+    },
+}
+
+impl ReplicaEdit {
+    /// Sets a key of a map.
+    pub fn set(map: &[&str], key: &str, value: Value) -> Self {
+        Self::Set { map: map.iter().map(ToString::to_string).collect(), key: key.into(), value }
+    }
+
+    /// Removes a key of a map.
+    pub fn remove(map: &[&str], key: &str) -> Self {
+        Self::Remove { map: map.iter().map(ToString::to_string).collect(), key: key.into() }
+    }
+
+    /// Appends to a text.
+    pub fn append(map: &[&str], key: &str, text: String) -> Self {
+        Self::Append { map: map.iter().map(ToString::to_string).collect(), key: key.into(), text }
+    }
+}
+
+/// A command's rows and what they mean for a replica, committed in one transaction.
+#[derive(Debug, Clone, Default)]
+pub struct ReplicaWrite {
+    /// Rows.
+    pub changes: Vec<Change>,
+    /// Updates of other documents, such as the text of one just made.
+    pub updates: Vec<NewUpdate>,
+    /// Changes of the replica.
+    pub edits: Vec<ReplicaEdit>,
+}
+
+pub(crate) type Answer<T> = oneshot::Sender<Result<T, RoomError>>;
+
+/// What a room's actor is asked.
+#[derive(Debug)]
+pub(crate) enum Message {
+    /// Somebody comes in. Subscribing is this one step.
+    Join(Box<Join>, Arc<AtomicBool>, Answer<()>),
+    /// A peer says something.
+    Peer(PeerId, PeerMessage),
+    /// A peer's socket has drained and it wants what was dropped.
+    CatchUp(PeerId),
+    /// Text, version and units.
+    Read(Answer<BaseText>),
+    /// A turn writes.
+    Write(Box<TurnWrite>, Answer<Written>),
+    /// A turn is taken back, by this person, with these rows.
+    Reject { turn: TurnId, member: MemberId, changes: Vec<Change>, answer: Answer<Rejected> },
+    /// A command changes a replica.
+    Replica(Box<ReplicaWrite>, Answer<Committed>),
+    /// An agent comes, moves or leaves.
+    Agent { agent: String, presence: Option<AgentPresence> },
+    /// The scope of a person's peers changes; `None` closes them.
+    Scope { member: MemberId, scope: Option<Scope> },
+}
+
+/// The handle of a room.
+#[derive(Debug, Clone)]
+pub struct Room {
+    pub(crate) inner: Arc<RoomInner>,
+}
+
+#[derive(Debug)]
+pub(crate) struct RoomInner {
+    pub(crate) document: DocumentId,
+    pub(crate) project: ProjectId,
+    pub(crate) kind: DocumentKind,
+    pub(crate) inbox: mpsc::Sender<Message>,
+    /// Told when a guard was dropped without [`PeerGuard::leave`].
+    pub(crate) dropped: Arc<Notify>,
+    /// Cancelled to close the room at once, for instance because its document was deleted.
+    pub(crate) stop: CancellationToken,
+}
+
+impl Room {
+    /// The document.
+    pub fn document(&self) -> DocumentId {
+        self.inner.document
+    }
+
+    /// The project it belongs to.
+    pub fn project(&self) -> ProjectId {
+        self.inner.project
+    }
+
+    /// What the document is for.
+    pub fn kind(&self) -> DocumentKind {
+        self.inner.kind
+    }
+
+    /// Whether the room takes no more messages.
+    pub fn is_closed(&self) -> bool {
+        self.inner.inbox.is_closed()
+    }
+
+    /// Comes in. From here on the peer is sent presence, and after its own step 1 everything else.
+    pub async fn join(&self, join: Join) -> Result<PeerGuard, RoomError> {
+        let peer = join.peer;
+        let gone = Arc::new(AtomicBool::new(false));
+        let guard = PeerGuard { room: self.clone(), peer, gone: gone.clone() };
+        self.ask(|answer| Message::Join(Box::new(join), gone, answer)).await?;
+        Ok(guard)
+    }
+
+    /// The text with its version and units. The version is in the log; so is all of the text.
+    pub async fn read(&self) -> Result<BaseText, RoomError> {
+        self.ask(Message::Read).await
+    }
+
+    /// Writes a turn's edits: committed first, then everybody sees them.
+    ///
+    /// Nothing is written when `stop` is cancelled before the edits are handed to the store.
+    pub async fn write(&self, write: TurnWrite) -> Result<Written, RoomError> {
+        self.ask(|answer| Message::Write(Box::new(write), answer)).await
+    }
+
+    /// Takes back what a turn inserted and puts back what it deleted. What people typed stays.
+    pub async fn reject(&self, turn: TurnId, member: MemberId, changes: Vec<Change>) -> Result<Rejected, RoomError> {
+        self.ask(|answer| Message::Reject { turn, member, changes, answer }).await
+    }
+
+    /// Changes a replica and rows in one transaction; everybody sees it after the commit.
+    pub async fn commit(&self, write: ReplicaWrite) -> Result<Committed, RoomError> {
+        self.ask(|answer| Message::Replica(Box::new(write), answer)).await
+    }
+
+    /// Shows, moves or removes an agent.
+    pub async fn set_agent(&self, agent: &str, presence: Option<AgentPresence>) {
+        // A room that closed shows nobody anyway.
+        let _ = self.inner.inbox.send(Message::Agent { agent: agent.into(), presence }).await;
+    }
+
+    /// Changes what a person's peers may do here; `None` closes them.
+    pub async fn set_scope(&self, member: MemberId, scope: Option<Scope>) {
+        let _ = self.inner.inbox.send(Message::Scope { member, scope }).await;
+    }
+
+    /// Closes the room at once; its peers are told.
+    pub fn close(&self) {
+        self.inner.stop.cancel();
+    }
+
+    async fn ask<T>(&self, message: impl FnOnce(Answer<T>) -> Message) -> Result<T, RoomError> {
+        let (answer, answered) = oneshot::channel();
+        let closed = || RoomError::Closed(self.inner.document);
+        self.inner.inbox.send(message(answer)).await.map_err(|_| closed())?;
+        answered.await.map_err(|_| closed())?
+    }
+}
+
+/// Being in a room. Dropping it makes the peer leave.
+#[derive(Debug)]
+pub struct PeerGuard {
+    room: Room,
+    peer: PeerId,
+    gone: Arc<AtomicBool>,
+}
+
+impl PeerGuard {
+    /// This peer.
+    pub fn peer(&self) -> PeerId {
+        self.peer
+    }
+
+    /// The room.
+    pub fn room(&self) -> &Room {
+        &self.room
+    }
+
+    /// Passes on what the peer said; waits while the room has much to do.
+    pub async fn say(&self, message: PeerMessage) -> Result<(), RoomError> {
+        let closed = |_| RoomError::Closed(self.room.inner.document);
+        self.room.inner.inbox.send(Message::Peer(self.peer, message)).await.map_err(closed)
+    }
+
+    /// Asks for one diff in place of what was dropped while this peer was behind.
+    pub async fn catch_up(&self) -> Result<(), RoomError> {
+        let closed = |_| RoomError::Closed(self.room.inner.document);
+        self.room.inner.inbox.send(Message::CatchUp(self.peer)).await.map_err(closed)
+    }
+}
+
+impl Drop for PeerGuard {
+    fn drop(&mut self) {
+        // A flag and a bell rather than a message: dropping cannot wait for room in the inbox. The actor
+        // first handles what is in its inbox, so nothing the peer had said is lost.
+        self.gone.store(true, Ordering::Release);
+        self.room.inner.dropped.notify_one();
+    }
+}
