@@ -17,9 +17,10 @@ mod write;
 
 use async_trait::async_trait;
 use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
-pub use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 use time::OffsetDateTime;
 use tokio::sync::watch;
+
+pub use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 
 pub use crate::clock::{Clock, Ids, ManualClock, SeededIds, SystemClock, SystemIds};
 pub use crate::error::{Conflict, StoreError};
