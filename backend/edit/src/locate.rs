@@ -80,7 +80,8 @@ impl Matcher {
 pub(crate) struct Scope {
     /// The first line the hunk may start at.
     pub(crate) earliest: u32,
-    /// The lines below the headings; empty when no heading was found.
+    /// The lines each occurrence of the last heading stands above, itself included; empty when no heading
+    /// was found.
     regions: Vec<Range<u32>>,
     /// A line number, counted from zero, from a heading such as `@@ -12,3 +12,4 @@`.
     hint: Option<u32>,
@@ -130,6 +131,19 @@ impl Scope {
     fn contains(&self, line: u32) -> bool {
         self.regions.iter().any(|region| region.contains(&line))
     }
+
+    /// The place the headings mean, of several that stand in ascending order.
+    ///
+    /// It stands below a heading, and it is the first place behind every occurrence of it from a line on,
+    /// so that no way of reading the heading gives another.
+    fn meant(&self, places: &[u32], from: u32) -> Option<u32> {
+        let occurrences = self.regions.iter().map(|region| region.start).filter(|&line| line >= from);
+        let mut firsts =
+            occurrences.filter_map(|line| places.get(places.partition_point(|&place| place < line)).copied());
+        let place = firsts.next()?;
+        let inside = places.iter().filter(|&&place| place >= from && self.contains(place)).count();
+        (firsts.all(|other| other == place) && inside == 1 && self.contains(place)).then_some(place)
+    }
 }
 
 /// What else than its lines decides where a hunk belongs.
@@ -139,7 +153,7 @@ pub(crate) struct Aim<'a> {
     pub(crate) scope: &'a Scope,
     /// Whether it stands at the end of the file.
     pub(crate) at_end: bool,
-    /// The line behind the hunk in front of it.
+    /// The first line of the hunk in front of it.
     pub(crate) cursor: u32,
     /// The file, for messages.
     pub(crate) path: &'a str,
@@ -182,17 +196,19 @@ pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<u
     }
 
     keep_best(table, old, &mut places);
-    narrow(&mut places, |place| aim.scope.contains(place));
-    if places.len() > 1
-        && let Some(hint) = aim.scope.hint
+    if let [place] = places[..] {
+        return Ok(place);
+    }
+    if let Some(place) = aim.scope.meant(&places, 0).or_else(|| aim.scope.meant(&places, aim.cursor)) {
+        return Ok(place);
+    }
+    if let Some(hint) = aim.scope.hint
         && places.contains(&hint)
     {
         return Ok(hint);
     }
-    if places.len() > 1 {
-        narrow(&mut places, |place| place >= aim.cursor);
-    }
-    if let [place] = places[..] {
+    let mut behind = places.iter().copied().filter(|&place| place >= aim.cursor);
+    if let (Some(place), None) = (behind.next(), behind.next()) {
         return Ok(place);
     }
     let message = format!(
@@ -241,13 +257,6 @@ fn keep_best(table: &LineTable, old: &[&str], places: &mut Vec<u32>) {
         index += 1;
         ranks[index - 1] == best
     });
-}
-
-/// Keeps the places a test accepts, unless it accepts none.
-fn narrow(places: &mut Vec<u32>, accepts: impl Fn(u32) -> bool) {
-    if places.iter().any(|&place| accepts(place)) {
-        places.retain(|&place| accepts(place));
-    }
 }
 
 fn not_found(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Miss {
@@ -386,6 +395,8 @@ def main():
         assert_eq!(find(CLASSES, &["class B:"], &old, false, 0), Ok(7));
         assert_eq!(find(CLASSES, &["class A:"], &old, false, 0), Ok(2));
         assert_eq!(find(CLASSES, &["class A:", "def run(self):"], &old, false, 0), Ok(2));
+        assert_eq!(find(CLASSES, &["def run(self):"], &old, false, 0).unwrap_err().lines, [3, 8]);
+        assert_eq!(find(CLASSES, &["def run(self):"], &old, false, 4), Ok(7));
         assert_eq!(find(CLASSES, &["class B"], &old, false, 0), Ok(7));
         assert_eq!(find(CLASSES, &["-8,2 +8,3 @@ class C"], &old, false, 0), Ok(7));
         assert_eq!(
@@ -395,6 +406,13 @@ def main():
         assert_eq!(find(CLASSES, &[], &old, false, 4), Ok(7));
         assert_eq!(find(CLASSES, &["nowhere"], &old, false, 4), Ok(7));
         assert_eq!(find("x\n}\ny\n}\n", &[], &["}"], true, 0), Ok(3));
+    }
+
+    #[test]
+    fn a_heading_that_stands_above_two_places_decides_nothing() {
+        // The second `}` is meant by a patch that names the line in front of its place.
+        let text = "}\n  x\n  }\n  x\n";
+        assert_eq!(find(text, &["}"], &["  x"], false, 0).unwrap_err().reason, MissReason::Ambiguous);
     }
 
     #[test]

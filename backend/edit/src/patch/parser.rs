@@ -357,6 +357,8 @@ impl PatchParser {
 
     /// Lets through what has arrived of a line of prose.
     fn pass_partial(&mut self, tokens: &mut Vec<PatchToken>) {
+        // Only what stands right behind a patch can close the block around it.
+        self.closers.clear();
         push_prose(tokens, &self.partial[self.passed..]);
         self.passed = self.partial.len();
     }

@@ -20,7 +20,8 @@ pub(super) struct OpenFile {
     pub(super) runs: Vec<Range<u32>>,
     /// Whether a finished hunk wrote the missing line end of the last line.
     pub(super) terminated: bool,
-    /// The line behind the last finished hunk of this section.
+    /// The first line of the last finished hunk of this section. The next one is taken to start behind it,
+    /// though not behind its last line, because neighbors may share unchanged lines.
     pub(super) cursor: u32,
 }
 
@@ -39,7 +40,7 @@ impl OpenFile {
     pub(super) fn keep(&mut self, written: Written) {
         self.runs.extend(written.runs);
         self.terminated |= written.terminated;
-        self.cursor = written.end;
+        self.cursor = written.start;
     }
 }
 

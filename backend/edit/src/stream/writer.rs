@@ -15,6 +15,8 @@ use crate::text_edit::TextEdit;
 /// until their run ends, and are then reduced to the smallest edits.
 #[derive(Debug)]
 pub(super) struct Writer {
+    /// Where the hunk starts in the base text.
+    start: u32,
     /// The next line of the base text.
     at: u32,
     /// Removed lines, and added lines behind them, that wait for the end of their run.
@@ -40,13 +42,21 @@ struct Run {
 pub(super) struct Written {
     pub(super) runs: Vec<Range<u32>>,
     pub(super) terminated: bool,
-    pub(super) end: u32,
+    pub(super) start: u32,
 }
 
 impl Writer {
     /// A hunk that starts at a line of the base text.
     pub(super) fn new(at: u32) -> Self {
-        Self { at, run: None, inserted_at: None, separators: 0, runs: Vec::new(), terminated: false }
+        Self {
+            start: at,
+            at,
+            run: None,
+            inserted_at: None,
+            separators: 0,
+            runs: Vec::new(),
+            terminated: false,
+        }
     }
 
     /// Writes one line; fails when it contradicts the text or an earlier hunk.
@@ -97,7 +107,7 @@ impl Writer {
             );
             return Err(Miss { lines: vec![self.at + 1], ..Miss::new(MissReason::NotFound, message) });
         }
-        Ok(Written { runs: self.runs, terminated: self.terminated, end: self.at })
+        Ok(Written { runs: self.runs, terminated: self.terminated, start: self.start })
     }
 
     fn matches(&self, file: &OpenFile, line: &PatchLine) -> bool {
