@@ -1,0 +1,759 @@
+//! From a model's stream to settled edits in rooms.
+//!
+//! The model's text goes through a [`PatchStream`]; what settles waits in a [`DocumentWriter`] per document and
+//! is written in one transaction per flush, the first one at once. What became of each hunk, and the answer, are
+//! mirrored into the replica of the turns. Between any two events the turn may be stopped: then nothing more is
+//! handed to a room, what waits is dropped, and the hunks this cuts say so.
+
+mod hunks;
+mod writer;
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset};
+use ensemble_model::{DoneReason, EventStream, ModelError, ModelEvent, Usage};
+use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
+use ensemble_protocol::limits;
+use ensemble_store::{Change, HunkRecord, TurnError, TurnUpdate};
+use ensemble_sync::RoomError;
+use ensemble_sync::anchor::Anchor;
+use ensemble_sync::registry::RoomRegistry;
+use ensemble_sync::room::{AgentPresence, ReplicaWrite, Room, TurnWrite, Written};
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
+use tokio::time::{Instant, sleep_until};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{self, PATCH_TOOL, Shown};
+use crate::documents::Documents;
+use crate::error::AgentError;
+use crate::policy::{Entry, NEW_FILES, NOT_PART_OF_TURN, Policy};
+use crate::replica::{self, Turns};
+use crate::supervisor::AgentCard;
+use hunks::Hunks;
+use writer::{Batch, DocumentWriter};
+
+/// Text that may wait for rooms, in bytes over all documents, before the model is read no further: a minute of
+/// output at a thousand tokens a second. The connection then fills up and the model waits.
+const WAITING_BYTES: usize = 256 * 1024;
+/// How often the answer and the hunks are mirrored into the replica of the turns.
+const MIRROR_INTERVAL: Duration = Duration::from_millis(100);
+/// Hunks in one commit of the replica; a rename over a large project has thousands.
+const MIRRORED_HUNKS: usize = 256;
+/// What is said of a hunk the end came in the middle of.
+const CUT_OFF: &str = "the turn ended before this was complete";
+/// What begins the reason of a hunk that moved a document; the new path follows.
+pub(crate) const MOVED_TO: &str = "moved to ";
+/// The reason of a hunk that deleted a document.
+pub(crate) const DELETED: &str = "deleted";
+
+/// What a turn's answer is applied with.
+pub(crate) struct Job {
+    pub(crate) turn: TurnId,
+    pub(crate) project: ProjectId,
+    pub(crate) member: MemberId,
+    pub(crate) agent: AgentCard,
+    pub(crate) stop: CancellationToken,
+    pub(crate) rooms: RoomRegistry,
+    pub(crate) turns: Turns,
+    pub(crate) files: Arc<dyn Documents>,
+    pub(crate) policy: Policy,
+    pub(crate) entries: Vec<Entry>,
+    /// Documents the turn may write in.
+    pub(crate) documents: Vec<DocumentId>,
+}
+
+/// How a turn's work ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum End {
+    Done,
+    Interrupted,
+    Failed(TurnError),
+}
+
+/// What came of an answer.
+#[derive(Debug)]
+pub(crate) struct Applied {
+    pub(crate) end: End,
+    /// Everything the model said beside its edits.
+    pub(crate) answer: String,
+    /// The part of it the replica does not have yet.
+    pub(crate) untold: String,
+    /// Hunks the replica does not have as they are now.
+    pub(crate) hunks: Vec<HunkRecord>,
+    pub(crate) usage: Option<Usage>,
+    /// Documents the turn may write in, those it made included.
+    pub(crate) documents: Vec<DocumentId>,
+}
+
+/// Something that was under way and is over.
+enum Finished {
+    Wrote { writer: usize, batch: Batch, result: Result<Written, RoomError> },
+    Mirrored { sent: usize, hunks: Vec<HunkId>, result: Result<(), AgentError> },
+    Seen { writer: usize },
+}
+
+type UnderWay = FuturesUnordered<Pin<Box<dyn Future<Output = Finished> + Send>>>;
+
+/// Which output of the model a piece of text belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Source {
+    Text,
+    Tool(u32),
+}
+
+struct Applier {
+    job: Job,
+    stream: Option<PatchStream>,
+    writers: Vec<DocumentWriter>,
+    /// Writers by the path the patch names them by.
+    paths: HashMap<String, usize>,
+    hunks: Hunks,
+    /// Documents of hunks, to find the writer of those that end.
+    writer_of: HashMap<HunkId, usize>,
+    answer: String,
+    answer_chars: usize,
+    /// Bytes of the answer the replica has.
+    told: usize,
+    mirroring: bool,
+    mirror_due: Instant,
+    documents_are_new: bool,
+    source: Option<Source>,
+    ends_line: bool,
+    /// Tools calls of the patch tool, and how much of their input was taken.
+    inputs: HashMap<u32, String>,
+    made: usize,
+    /// Hunks the end came in the middle of.
+    cut: Vec<(HunkId, Arc<str>)>,
+    usage: Option<Usage>,
+    under_way: UnderWay,
+    failure: Option<End>,
+}
+
+/// Applies an answer until it ends or the turn is stopped.
+///
+/// When this returns nothing more is written, and the agent is seen in no document it wrote in.
+pub(crate) async fn apply(
+    job: Job,
+    shown: &[Shown],
+    sight: Option<DocumentId>,
+    events: EventStream,
+) -> Applied {
+    let now = Instant::now();
+    let texts = context::texts(shown);
+    let writers: Vec<DocumentWriter> = shown
+        .iter()
+        .filter(|document| document.writable)
+        .map(|document| {
+            let (room, base) = (document.room.clone(), document.base.clone());
+            let mut writer =
+                DocumentWriter::new(document.document, document.path.as_str().into(), room, base, now);
+            writer.sight.seen = sight == Some(document.document);
+            writer
+        })
+        .collect();
+    let paths = writers.iter().enumerate().map(|(at, writer)| (writer.path.to_string(), at)).collect();
+    let applier = Applier {
+        hunks: Hunks::new(job.turn),
+        job,
+        stream: Some(PatchStream::new(Mode::default(), move |path| texts.get(path).cloned())),
+        writers,
+        paths,
+        writer_of: HashMap::new(),
+        answer: String::new(),
+        answer_chars: 0,
+        told: 0,
+        mirroring: false,
+        mirror_due: now,
+        documents_are_new: false,
+        source: None,
+        ends_line: true,
+        inputs: HashMap::new(),
+        made: 0,
+        cut: Vec::new(),
+        usage: None,
+        under_way: FuturesUnordered::new(),
+        failure: None,
+    };
+    applier.run(events).await
+}
+
+impl Applier {
+    async fn run(mut self, mut events: EventStream) -> Applied {
+        let mut end = self.read(&mut events).await;
+        // Nothing more is read; dropping the stream also tells the model's server.
+        drop(events);
+        let stream = self.stream.take().expect("the patch stream ends only here");
+        let last = if end == End::Done { stream.finish() } else { stream.abort() };
+        for event in last {
+            self.handle(event).await;
+        }
+        if end != End::Interrupted {
+            if let Some(stopped) = self.drain().await {
+                end = stopped;
+            } else if let (End::Done, Some(failure)) = (&end, self.failure.take()) {
+                end = failure;
+            }
+        }
+        self.settle_rest().await;
+        self.disappear().await;
+
+        let hunks = self.hunks.take_dirty(usize::MAX);
+        let answer = self.answer.trim_end().to_owned();
+        let untold = answer.get(self.told..).unwrap_or_default().to_owned();
+        let documents = self.job.documents;
+        Applied { end, answer, untold, hunks, usage: self.usage, documents }
+    }
+
+    /// Reads the model's events until they end, writing what settles.
+    async fn read(&mut self, events: &mut EventStream) -> End {
+        loop {
+            if let Some(failure) = self.failure.take() {
+                return failure;
+            }
+            self.flush(Instant::now());
+            let wake = self.next_due();
+            let may_read = self.writers.iter().map(DocumentWriter::waiting).sum::<usize>() < WAITING_BYTES;
+            tokio::select! {
+                biased;
+                () = self.job.stop.cancelled() => return End::Interrupted,
+                Some(finished) = self.under_way.next(), if !self.under_way.is_empty() => self.finished(finished),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+                event = events.next(), if may_read => {
+                    let Some(event) = event else { return failed(&ModelError::Closed) };
+                    if let Some(end) = self.model_said(event).await {
+                        return end;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is settled and waits until it is written. Answers with the end of the turn when it was
+    /// stopped meanwhile.
+    async fn drain(&mut self) -> Option<End> {
+        for writer in &mut self.writers {
+            writer.drop_held();
+        }
+        loop {
+            self.flush(Instant::now());
+            let waits = self.writers.iter().any(|writer| writer.is_waiting() || writer.is_writing());
+            if !waits || self.failure.is_some() {
+                return None;
+            }
+            let wake = self.next_due();
+            tokio::select! {
+                biased;
+                () = self.job.stop.cancelled() => return Some(End::Interrupted),
+                Some(finished) = self.under_way.next(), if !self.under_way.is_empty() => self.finished(finished),
+                () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {}
+            }
+        }
+    }
+
+    /// Drops what still waits, and waits for what was handed over already.
+    async fn settle_rest(&mut self) {
+        for writer in &mut self.writers {
+            let path = writer.path.clone();
+            self.cut.extend(writer.drop_all().into_iter().map(|hunk| (hunk, path.clone())));
+        }
+        while let Some(finished) = self.under_way.next().await {
+            self.finished(finished);
+        }
+        for (hunk, path) in std::mem::take(&mut self.cut) {
+            self.hunks.missed(hunk, self.document_at(&path), &path, CUT_OFF);
+            self.hunks.remark(hunk, CUT_OFF);
+        }
+    }
+
+    /// The agent leaves the documents it was seen in.
+    async fn disappear(&mut self) {
+        for writer in self.writers.iter().filter(|writer| writer.sight.seen) {
+            writer.room.set_agent(&self.job.agent.id, None).await;
+        }
+    }
+
+    async fn model_said(&mut self, event: ModelEvent) -> Option<End> {
+        match event {
+            ModelEvent::Started { response_id } => {
+                tracing::debug!(call.id = %response_id, "the model answers");
+            }
+            ModelEvent::TextDelta(text) => self.feed(Source::Text, &text).await,
+            ModelEvent::ToolBegin { item, name, .. } => {
+                if name == PATCH_TOOL {
+                    self.inputs.insert(item, String::new());
+                } else {
+                    tracing::debug!("the model called a tool it was not given");
+                }
+            }
+            ModelEvent::ToolInputDelta { item, delta } => {
+                if let Some(input) = self.inputs.get_mut(&item) {
+                    input.push_str(&delta);
+                    self.feed(Source::Tool(item), &delta).await;
+                }
+            }
+            ModelEvent::ToolEnd { item, input } => {
+                if let Some(taken) = self.inputs.remove(&item) {
+                    match input.strip_prefix(taken.as_str()) {
+                        Some(rest) => self.feed(Source::Tool(item), rest).await,
+                        // What was taken may be in a document already, and every hunk of it was checked.
+                        None => tracing::warn!("a tool's whole input differs from its pieces"),
+                    }
+                    self.end_line().await;
+                }
+            }
+            ModelEvent::ReasoningDelta(_) => {}
+            ModelEvent::Usage(usage) => self.usage = Some(usage),
+            ModelEvent::Done { reason, .. } => {
+                return Some(match reason {
+                    DoneReason::Completed => End::Done,
+                    DoneReason::Length => End::Failed(TurnError {
+                        code: "answer_too_long".into(),
+                        detail: "the answer reached the model's limit and was cut off".into(),
+                    }),
+                    DoneReason::Filtered => End::Failed(TurnError {
+                        code: "answer_filtered".into(),
+                        detail: "the model's provider stopped the answer".into(),
+                    }),
+                    DoneReason::Other => End::Failed(TurnError {
+                        code: "answer_incomplete".into(),
+                        detail: "the model ended its answer early".into(),
+                    }),
+                });
+            }
+            ModelEvent::Failed(ModelError::Interrupted) => return Some(End::Interrupted),
+            ModelEvent::Failed(error) => return Some(failed(&error)),
+        }
+        None
+    }
+
+    /// Gives text to the patch stream. Outputs of the model stand on lines of their own there.
+    async fn feed(&mut self, source: Source, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        if self.source.replace(source) != Some(source) {
+            self.end_line().await;
+        }
+        self.ends_line = text.ends_with('\n');
+        self.push(text).await;
+    }
+
+    async fn end_line(&mut self) {
+        if !self.ends_line {
+            self.ends_line = true;
+            self.push("\n").await;
+        }
+    }
+
+    async fn push(&mut self, text: &str) {
+        let events = self.stream.as_mut().map(|stream| stream.push(text)).unwrap_or_default();
+        for event in events {
+            self.handle(event).await;
+        }
+    }
+
+    async fn handle(&mut self, event: PatchEvent) {
+        match event {
+            PatchEvent::Prose(text) => self.say(&text),
+            PatchEvent::FileBegan { .. } | PatchEvent::Finished(_) => {}
+            PatchEvent::HunkAimed { hunk, path, range, .. } => {
+                if let Some(&at) = self.paths.get(&*path) {
+                    self.writer_of.insert(number(hunk), at);
+                    self.writers[at].aim(&range);
+                }
+            }
+            PatchEvent::Edit { hunk, path, delete, insert_at, insert } => {
+                self.edit(number(hunk), &path, delete, insert_at, insert);
+            }
+            PatchEvent::HunkDone { hunk } => {
+                if let Some(&at) = self.writer_of.get(&number(hunk)) {
+                    self.writers[at].complete();
+                }
+            }
+            PatchEvent::HunkMissed(missed) => {
+                let (hunk, path) = (number(missed.hunk), missed.path);
+                let reason = self.reason(&path, &missed.miss);
+                if let Some(&at) = self.writer_of.get(&hunk) {
+                    self.writers[at].drop_unwritten(hunk);
+                }
+                let document = self.document_at(&path);
+                self.hunks.missed(hunk, document, &path, &reason);
+            }
+            PatchEvent::HunkReverted(missed) => {
+                let (hunk, path) = (number(missed.hunk), missed.path);
+                let Some(&at) = self.writer_of.get(&hunk) else { return };
+                let reason = missed.miss.message;
+                if self.writers[at].take_back(hunk) {
+                    self.hunks.contradict(hunk, reason);
+                } else {
+                    let document = self.writers[at].document;
+                    self.hunks.missed(hunk, Some(document), &path, &reason);
+                }
+            }
+            PatchEvent::HunkIncomplete { hunk, path, .. } => {
+                let hunk = number(hunk);
+                if let Some(&at) = self.writer_of.get(&hunk) {
+                    self.writers[at].drop_held();
+                }
+                // What is under way decides whether it was written in part or not at all.
+                self.cut.push((hunk, path));
+            }
+            PatchEvent::AddFile { hunk, path, text } => self.add_file(number(hunk), &path, text).await,
+            PatchEvent::DeleteFile { hunk, path } => self.delete_file(number(hunk), &path).await,
+            PatchEvent::MoveFile { hunk, from, to } => self.move_file(number(hunk), &from, &to).await,
+            PatchEvent::Malformed { line, .. } => {
+                tracing::debug!(line, "a line of the patch was skipped");
+            }
+        }
+    }
+
+    fn edit(
+        &mut self,
+        hunk: HunkId,
+        path: &Arc<str>,
+        delete: std::ops::Range<Utf16Offset>,
+        at: Utf16Offset,
+        insert: String,
+    ) {
+        let Some(&writer) = self.paths.get(&**path) else {
+            let document = self.document_at(path);
+            self.hunks.missed(hunk, document, path, NOT_PART_OF_TURN);
+            return;
+        };
+        self.writer_of.insert(hunk, writer);
+        self.writers[writer].push(hunk, delete, at, insert);
+    }
+
+    async fn add_file(&mut self, hunk: HunkId, path: &Arc<str>, text: String) {
+        if self.document_at(path).is_some() {
+            self.hunks.missed(hunk, self.document_at(path), path, NOT_PART_OF_TURN);
+            return;
+        }
+        if self.made >= NEW_FILES {
+            self.hunks.missed(hunk, None, path, "the turn has made as many documents as one may");
+            return;
+        }
+        let files = self.job.files.clone();
+        let made = tokio::select! {
+            biased;
+            () = self.job.stop.cancelled() => {
+                self.hunks.missed(hunk, None, path, CUT_OFF);
+                return;
+            }
+            made = files.create(self.job.project, self.job.member, path) => made,
+        };
+        let document = match made {
+            Ok(document) => document,
+            Err(error) => {
+                self.hunks.missed(hunk, None, path, &error.detail);
+                return;
+            }
+        };
+        self.made += 1;
+        self.job.documents.push(document);
+        self.documents_are_new = true;
+        self.job.entries.push(Entry { id: document, path: path.to_string() });
+        let opened = async {
+            let room = self.job.rooms.open(document).await?;
+            let base = room.read().await?;
+            Ok::<_, RoomError>((room, base))
+        };
+        match opened.await {
+            Ok((room, base)) => {
+                let mut writer = DocumentWriter::new(document, path.clone(), room, base, Instant::now());
+                let record = self.hunks.record(hunk, Some(document), path);
+                self.hunks.put(HunkRecord { line: Some(1), ..record });
+                if !text.is_empty() {
+                    writer.push_new_text(hunk, text);
+                }
+                self.paths.insert(path.to_string(), self.writers.len());
+                self.writer_of.insert(hunk, self.writers.len());
+                self.writers.push(writer);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    async fn delete_file(&mut self, hunk: HunkId, path: &Arc<str>) {
+        let document = self.document_at(path);
+        let Some(&at) = self.paths.get(&**path).filter(|_| self.job.policy.may_delete(path)) else {
+            self.hunks.missed(hunk, document, path, NOT_PART_OF_TURN);
+            return;
+        };
+        let files = self.job.files.clone();
+        let document = self.writers[at].document;
+        let deleted = tokio::select! {
+            biased;
+            () = self.job.stop.cancelled() => {
+                self.hunks.missed(hunk, Some(document), path, CUT_OFF);
+                return;
+            }
+            deleted = files.delete(self.job.project, self.job.member, document) => deleted,
+        };
+        match deleted {
+            Ok(()) => {
+                for lost in self.writers[at].drop_all() {
+                    self.hunks.missed(lost, Some(document), path, "the document was deleted");
+                }
+                self.paths.remove(&**path);
+                self.job.entries.retain(|entry| entry.id != document);
+                let record = self.hunks.record(hunk, Some(document), path);
+                self.hunks.put(HunkRecord { reason: Some(DELETED.into()), ..record });
+            }
+            Err(error) => self.hunks.missed(hunk, Some(document), path, &error.detail),
+        }
+    }
+
+    async fn move_file(&mut self, hunk: HunkId, from: &Arc<str>, to: &Arc<str>) {
+        let document = self.document_at(from);
+        let Some(&at) = self.paths.get(&**from).filter(|_| self.job.policy.may_move(from, to)) else {
+            self.hunks.missed(hunk, document, from, NOT_PART_OF_TURN);
+            return;
+        };
+        let files = self.job.files.clone();
+        let document = self.writers[at].document;
+        let moved = tokio::select! {
+            biased;
+            () = self.job.stop.cancelled() => {
+                self.hunks.missed(hunk, Some(document), from, CUT_OFF);
+                return;
+            }
+            moved = files.rename(self.job.project, self.job.member, document, to) => moved,
+        };
+        match moved {
+            Ok(()) => {
+                self.paths.remove(&**from);
+                self.paths.insert(to.to_string(), at);
+                self.writers[at].path = to.clone();
+                for entry in self.job.entries.iter_mut().filter(|entry| entry.id == document) {
+                    entry.path = to.to_string();
+                }
+                let record = self.hunks.record(hunk, Some(document), from);
+                self.hunks.put(HunkRecord { reason: Some(format!("{MOVED_TO}{to}")), ..record });
+            }
+            Err(error) => self.hunks.missed(hunk, Some(document), from, &error.detail),
+        }
+    }
+
+    /// Adds to the answer, as far as it is kept.
+    fn say(&mut self, text: &str) {
+        let text = if self.answer.is_empty() { text.trim_start() } else { text };
+        let left = limits::ANSWER_CHARS - self.answer_chars;
+        let kept: String = text.chars().take(left).collect();
+        self.answer_chars += kept.chars().count();
+        self.answer.push_str(&kept);
+    }
+
+    /// Starts everything that is due.
+    fn flush(&mut self, now: Instant) {
+        for at in 0..self.writers.len() {
+            let writer = &mut self.writers[at];
+            if writer.is_waiting() && !writer.is_writing() && writer.due <= now {
+                let mut batch = writer.begin_write(&self.hunks, now);
+                let write = TurnWrite {
+                    turn: self.job.turn,
+                    member: self.job.member,
+                    edits: batch.edits.clone(),
+                    changes: std::mem::take(&mut batch.changes),
+                    stop: self.job.stop.clone(),
+                };
+                let room = writer.room.clone();
+                let rooms = self.job.rooms.clone();
+                self.under_way.push(Box::pin(async move {
+                    let result = write_to(&rooms, room, write).await;
+                    Finished::Wrote { writer: at, batch, result }
+                }));
+            }
+            let writer = &mut self.writers[at];
+            if writer.sight.stale && !writer.sight.telling && writer.sight.due <= now {
+                writer.sight.stale = false;
+                writer.sight.telling = true;
+                writer.sight.seen = true;
+                writer.sight.due = now + limits::PRESENCE_ENTRY_INTERVAL;
+                let presence =
+                    presence(&self.job.agent, self.job.turn, writer.sight.status, writer.sight.cursor);
+                let (room, agent) = (writer.room.clone(), self.job.agent.id.clone());
+                self.under_way.push(Box::pin(async move {
+                    room.set_agent(&agent, Some(presence)).await;
+                    Finished::Seen { writer: at }
+                }));
+            }
+        }
+        if self.has_news() && !self.mirroring && self.mirror_due <= now {
+            self.mirror(now);
+        }
+    }
+
+    /// When something is due next that is not under way.
+    fn next_due(&self) -> Option<Instant> {
+        let writes = self
+            .writers
+            .iter()
+            .filter(|writer| writer.is_waiting() && !writer.is_writing())
+            .map(|writer| writer.due);
+        let sights = self
+            .writers
+            .iter()
+            .filter(|writer| writer.sight.stale && !writer.sight.telling)
+            .map(|writer| writer.sight.due);
+        let mirror = (self.has_news() && !self.mirroring).then_some(self.mirror_due);
+        writes.chain(sights).chain(mirror).min()
+    }
+
+    fn has_news(&self) -> bool {
+        self.hunks.is_dirty() || self.documents_are_new || self.told < self.answer.trim_end().len()
+    }
+
+    /// Tells the replica of the turns what is new.
+    fn mirror(&mut self, now: Instant) {
+        let turn = self.job.turn;
+        let records = self.hunks.take_dirty(MIRRORED_HUNKS);
+        let end = self.answer.trim_end().len();
+        let text = &self.answer[self.told..end];
+        let mut write = ReplicaWrite::default();
+        if self.documents_are_new {
+            let update = TurnUpdate { documents: Some(self.job.documents.clone()), ..TurnUpdate::default() };
+            write.edits.extend(replica::updated(turn, &update));
+            write.changes.push(Change::UpdateTurn { id: turn, update: Box::new(update) });
+            self.documents_are_new = false;
+        }
+        if !text.is_empty() {
+            write.edits.push(replica::answered(turn, text));
+        }
+        write.edits.extend(records.iter().map(replica::hunk));
+        let hunks: Vec<HunkId> = records.iter().map(|record| record.hunk).collect();
+        write.changes.extend(records.into_iter().map(|record| Change::PutHunk(Box::new(record))));
+        let sent = text.len();
+        self.told = end;
+        self.mirroring = true;
+        self.mirror_due = now + MIRROR_INTERVAL;
+        let turns = self.job.turns.clone();
+        self.under_way.push(Box::pin(async move {
+            let result = turns.commit(write).await;
+            Finished::Mirrored { sent, hunks, result }
+        }));
+    }
+
+    fn finished(&mut self, finished: Finished) {
+        match finished {
+            Finished::Wrote { writer, batch, result: Ok(written) } => {
+                self.writers[writer].finish_write(batch, &written, &mut self.hunks);
+            }
+            Finished::Wrote { writer, batch, result: Err(error) } => {
+                let writer = &mut self.writers[writer];
+                let hunks = writer.fail_write(batch);
+                let (document, path) = (writer.document, writer.path.clone());
+                let reason = match &error {
+                    RoomError::NotFound(_) => "the document was deleted",
+                    _ => CUT_OFF,
+                };
+                let gone = matches!(error, RoomError::NotFound(_));
+                let lost = if gone { writer.drop_all() } else { Vec::new() };
+                for hunk in hunks.into_iter().chain(lost) {
+                    self.hunks.missed(hunk, Some(document), &path, reason);
+                    self.hunks.remark(hunk, reason);
+                }
+                if gone {
+                    self.paths.remove(&*path);
+                } else {
+                    self.fail(&error);
+                }
+            }
+            Finished::Mirrored { sent, hunks, result } => {
+                self.mirroring = false;
+                if let Err(error) = result {
+                    // The turn's last commit says it again.
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "the turn could not be mirrored"
+                    );
+                    self.told -= sent;
+                    self.hunks.untold(hunks);
+                    self.documents_are_new = true;
+                    self.mirror_due = Instant::now() + MIRROR_INTERVAL;
+                }
+            }
+            Finished::Seen { writer } => self.writers[writer].sight.telling = false,
+        }
+    }
+
+    fn fail(&mut self, error: &RoomError) {
+        let end = match error {
+            RoomError::TurnStopped => End::Interrupted,
+            RoomError::Stopping => End::Interrupted,
+            other => {
+                tracing::error!(error = other as &dyn std::error::Error, "a document could not be written");
+                End::Failed(TurnError {
+                    code: "document_unavailable".into(),
+                    detail: "a document could not be written".into(),
+                })
+            }
+        };
+        self.failure.get_or_insert(end);
+    }
+
+    /// The document at a path, whether or not the turn may touch it.
+    fn document_at(&self, path: &str) -> Option<DocumentId> {
+        self.job.entries.iter().find(|entry| entry.path == path).map(|entry| entry.id)
+    }
+
+    /// Why a hunk was missed, as people are told.
+    fn reason(&self, path: &str, miss: &Miss) -> String {
+        let is_there = self.document_at(path).is_some();
+        if miss.reason == MissReason::NoSuchFile && is_there {
+            NOT_PART_OF_TURN.to_owned()
+        } else {
+            miss.message.clone()
+        }
+    }
+}
+
+/// Writes to a room, or where it had closed before, to the one that takes its place.
+async fn write_to(rooms: &RoomRegistry, room: Room, write: TurnWrite) -> Result<Written, RoomError> {
+    // A room that closes while it has the write may have committed it: that one is not repeated.
+    let room = if room.is_closed() { rooms.open(room.document()).await? } else { room };
+    room.write(write).await
+}
+
+/// The agent as others see it.
+pub(crate) fn presence(
+    agent: &AgentCard,
+    turn: TurnId,
+    status: &'static str,
+    cursor: Option<(Anchor, Anchor)>,
+) -> AgentPresence {
+    AgentPresence {
+        agent: agent.id.clone(),
+        name: agent.name.clone(),
+        color: agent.color.clone(),
+        turn,
+        status,
+        cursor,
+    }
+}
+
+/// A failure of the model, as the turn tells it.
+pub(crate) fn failed(error: &ModelError) -> End {
+    let code = match error {
+        ModelError::Retryable { .. } => "model_unavailable",
+        ModelError::RateLimited { .. } => "model_rate_limited",
+        ModelError::Rejected { .. } => "model_rejected",
+        ModelError::Unauthorized { .. } => "model_unauthorized",
+        ModelError::ContextTooLong => "context_too_long",
+        ModelError::Unreachable { .. } => "model_unreachable",
+        ModelError::Closed => "model_closed",
+        ModelError::TimedOut { .. } => "model_timed_out",
+        ModelError::Malformed { .. } => "model_malformed",
+        ModelError::Misconfigured { .. } => "model_misconfigured",
+        ModelError::Interrupted => return End::Interrupted,
+    };
+    End::Failed(TurnError { code: code.into(), detail: error.to_string() })
+}
+
+/// Hunks are counted from 0 within a model's answer, and from 1 within a turn.
+const fn number(hunk: ensemble_edit::HunkId) -> HunkId {
+    HunkId(hunk.0 + 1)
+}

@@ -1,0 +1,349 @@
+//! One document a turn writes in: what waits, what is on its way, and where the agent is seen.
+//!
+//! Positions arrive in UTF-16 units of the text the model was shown, and become anchors when they are written.
+//! At most one write per document is under way; text that settles meanwhile joins the next one.
+//!
+//! Insertions are written as soon as they settle. From the first edit of a hunk that deletes something, its edits
+//! wait for its end: until then a later line may contradict the hunk, and while an insertion can be taken out
+//! again exactly, deleted text that is inserted anew is not the same text any more. So what is written of a hunk
+//! is always its beginning, and taking it back deletes its own insertions and nothing else.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use ensemble_edit::{TextIndex, Utf16Offset};
+use ensemble_protocol::id::{DocumentId, HunkId};
+use ensemble_protocol::limits;
+use ensemble_protocol::rest::HunkState;
+use ensemble_store::{Change, HunkRecord};
+use ensemble_sync::anchor::{Anchor, BaseRun, BaseText, UnitRange};
+use ensemble_sync::room::{AnchoredEdit, Room, Written};
+use tokio::time::Instant;
+
+use super::hunks::Hunks;
+
+/// A document's part of a turn.
+#[derive(Debug)]
+pub(super) struct DocumentWriter {
+    pub(super) document: DocumentId,
+    pub(super) path: Arc<str>,
+    pub(super) room: Room,
+    base: BaseText,
+    lines: Option<TextIndex>,
+    /// Settled edits that wait to be written.
+    pending: VecDeque<Planned>,
+    /// Edits of the open hunk that wait for its end.
+    held: Vec<Planned>,
+    /// Where the next text at an offset goes, once something was written there.
+    ends: HashMap<u32, Anchor>,
+    /// What was inserted for each hunk, should it have to go again.
+    inserted: HashMap<HunkId, Vec<UnitRange>>,
+    /// Hunks of the write that is under way.
+    under_way: Option<HashSet<HunkId>>,
+    /// Lines that applied edits added or removed, by offset, to tell the line a hunk is at now.
+    shifts: Vec<(u32, i64)>,
+    /// When the next write may begin.
+    pub(super) due: Instant,
+    pub(super) sight: Sight,
+}
+
+/// How others see the agent in a document.
+#[derive(Debug)]
+pub(super) struct Sight {
+    /// Where it is.
+    pub(super) cursor: Option<(Anchor, Anchor)>,
+    /// `reading` or `writing`.
+    pub(super) status: &'static str,
+    /// Whether the others have not been told yet.
+    pub(super) stale: bool,
+    /// Whether they are being told.
+    pub(super) telling: bool,
+    /// Whether they were ever told.
+    pub(super) seen: bool,
+    /// When they may be told again.
+    pub(super) due: Instant,
+}
+
+/// An edit on its way.
+#[derive(Debug, Clone)]
+pub(super) struct Planned {
+    hunk: HunkId,
+    /// Where it inserts, in the base text.
+    at: u32,
+    insert: String,
+    /// What it deletes, in the base text.
+    delete: Range<u32>,
+    what: What,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    /// A change of the base text.
+    Edit,
+    /// The whole text of a document just made, which becomes the base text.
+    NewText,
+    /// Everything inserted for the hunk goes again.
+    TakeBack,
+}
+
+/// Edits that are written together.
+#[derive(Debug)]
+pub(super) struct Batch {
+    items: Vec<Planned>,
+    pub(super) edits: Vec<AnchoredEdit>,
+    pub(super) changes: Vec<Change>,
+}
+
+impl DocumentWriter {
+    pub(super) fn new(
+        document: DocumentId,
+        path: Arc<str>,
+        room: Room,
+        base: BaseText,
+        now: Instant,
+    ) -> Self {
+        let sight =
+            Sight { cursor: None, status: "reading", stale: false, telling: false, seen: false, due: now };
+        Self {
+            document,
+            path,
+            room,
+            base,
+            lines: None,
+            pending: VecDeque::new(),
+            held: Vec::new(),
+            ends: HashMap::new(),
+            inserted: HashMap::new(),
+            under_way: None,
+            shifts: Vec::new(),
+            due: now,
+            sight,
+        }
+    }
+
+    /// The agent is about to write here.
+    pub(super) fn aim(&mut self, range: &Range<Utf16Offset>) {
+        self.sight.cursor = Some((self.base.anchor(range.start), self.base.anchor(range.end)));
+        self.sight.status = "writing";
+        self.sight.stale = true;
+    }
+
+    /// Takes an edit that is settled unless its hunk is contradicted.
+    pub(super) fn push(&mut self, hunk: HunkId, delete: Range<Utf16Offset>, at: Utf16Offset, insert: String) {
+        let edit = Planned { hunk, at: at.0, insert, delete: delete.start.0..delete.end.0, what: What::Edit };
+        if !edit.delete.is_empty() || !self.held.is_empty() {
+            self.held.push(edit);
+            return;
+        }
+        if let Some(last) = self.pending.back_mut()
+            && (last.hunk, last.at, last.what) == (hunk, at.0, What::Edit)
+            && last.delete.is_empty()
+        {
+            last.insert.push_str(&edit.insert);
+            return;
+        }
+        self.pending.push_back(edit);
+    }
+
+    /// Takes the text of a document just made.
+    pub(super) fn push_new_text(&mut self, hunk: HunkId, text: String) {
+        self.pending.push_back(Planned { hunk, at: 0, insert: text, delete: 0..0, what: What::NewText });
+    }
+
+    /// The open hunk is complete: nothing contradicts it any more.
+    pub(super) fn complete(&mut self) {
+        self.pending.extend(self.held.drain(..));
+    }
+
+    /// The hunk is contradicted: what waits of it is dropped, what was written goes again. Answers whether
+    /// anything was written.
+    pub(super) fn take_back(&mut self, hunk: HunkId) -> bool {
+        self.drop_unwritten(hunk);
+        let written = self.inserted.contains_key(&hunk)
+            || self.under_way.as_ref().is_some_and(|hunks| hunks.contains(&hunk));
+        if written {
+            let what = What::TakeBack;
+            self.pending.push_back(Planned { hunk, at: 0, insert: String::new(), delete: 0..0, what });
+        }
+        written
+    }
+
+    /// Drops what waits of a hunk.
+    pub(super) fn drop_unwritten(&mut self, hunk: HunkId) {
+        self.held.clear();
+        self.pending.retain(|edit| edit.hunk != hunk);
+    }
+
+    /// Drops everything that waits, and names the hunks that loses something.
+    pub(super) fn drop_all(&mut self) -> Vec<HunkId> {
+        let mut hunks: Vec<HunkId> =
+            self.pending.drain(..).chain(self.held.drain(..)).map(|edit| edit.hunk).collect();
+        hunks.dedup();
+        hunks
+    }
+
+    /// Drops what waits for the end of the open hunk.
+    pub(super) fn drop_held(&mut self) {
+        self.held.clear();
+    }
+
+    /// UTF-16 units, roughly, that wait to be written.
+    pub(super) fn waiting(&self) -> usize {
+        self.pending.iter().map(|edit| edit.insert.len() + 1).sum()
+    }
+
+    /// Whether something waits that could be written now or later.
+    pub(super) fn is_waiting(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// Whether a write is under way.
+    pub(super) const fn is_writing(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Takes everything that waits, to be written now.
+    pub(super) fn begin_write(&mut self, hunks: &Hunks, now: Instant) -> Batch {
+        debug_assert!(self.under_way.is_none(), "one write of a document at a time");
+        let mut items: Vec<Planned> = Vec::with_capacity(self.pending.len());
+        while let Some(edit) = self.pending.pop_front() {
+            let is_new_text = edit.what == What::NewText;
+            items.push(edit);
+            if is_new_text {
+                // What follows refers to this text, whose units are known once it is written.
+                break;
+            }
+        }
+        let mut records: Vec<HunkRecord> = Vec::new();
+        let mut edits = Vec::with_capacity(items.len());
+        for item in &items {
+            let edit = self.anchored(item);
+            if item.what == What::TakeBack {
+                records.retain(|record| record.hunk != item.hunk);
+                records.push(hunks.reverted(item.hunk, self.document, &self.path));
+            } else {
+                let known = records.iter().position(|record| record.hunk == item.hunk);
+                let at = known.unwrap_or_else(|| {
+                    records.push(hunks.record(item.hunk, Some(self.document), &self.path));
+                    records.len() - 1
+                });
+                let line = self.line_at(item.at);
+                let record = &mut records[at];
+                record.line.get_or_insert(line);
+                record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
+                record.inserted += units(&item.insert);
+                record.deleted += item.delete.end - item.delete.start;
+            }
+            edits.push(edit);
+        }
+        self.under_way = Some(items.iter().map(|item| item.hunk).collect());
+        self.due = now + limits::FLUSH_INTERVAL;
+        let changes = records.into_iter().map(|record| Change::PutHunk(Box::new(record))).collect();
+        Batch { items, edits, changes }
+    }
+
+    /// Takes note of what a write did.
+    pub(super) fn finish_write(&mut self, batch: Batch, written: &Written, hunks: &mut Hunks) {
+        self.under_way = None;
+        for ((item, edit), done) in batch.items.into_iter().zip(&batch.edits).zip(&written.edits) {
+            if item.what == What::TakeBack {
+                self.inserted.remove(&item.hunk);
+                hunks.put(hunks.reverted(item.hunk, self.document, &self.path));
+                continue;
+            }
+            let range = match done.end {
+                Anchor::After(unit) if done.inserted > 0 => Some(UnitRange {
+                    client: unit.client,
+                    clock: unit.clock + 1 - done.inserted,
+                    length: done.inserted,
+                }),
+                _ => None,
+            };
+            let line = self.line_at(item.at);
+            let mut record = hunks.record(item.hunk, Some(self.document), &self.path);
+            record.state = HunkState::Applied;
+            record.line.get_or_insert(line);
+            record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
+            let end = if item.delete.is_empty() {
+                done.end
+            } else {
+                self.base.anchor(Utf16Offset(item.delete.end))
+            };
+            record.head = Some(end.to_relative_position());
+            record.inserted += done.inserted;
+            record.deleted += done.deleted;
+            if done.missing > 0 {
+                record.reason = Some("somebody had changed a part of it already".to_owned());
+            }
+            hunks.put(record);
+
+            let removed = self.newlines_in(&item.delete);
+            let added = item.insert.matches('\n').count() as i64;
+            if added != removed {
+                self.shifts.push((item.at, added - removed));
+            }
+            if done.inserted > 0 {
+                self.ends.insert(item.at, done.end);
+            }
+            self.inserted.entry(item.hunk).or_default().extend(range);
+            if item.what == What::NewText {
+                let units = range.into_iter().map(|units| BaseRun { offset: 0, units }).collect();
+                self.base = BaseText { version: self.base.version, text: item.insert.into(), runs: units };
+                self.lines = None;
+                self.ends.clear();
+                self.shifts.clear();
+            }
+            self.sight.cursor = Some((done.end, done.end));
+            self.sight.status = "writing";
+            self.sight.stale = true;
+        }
+    }
+
+    /// Takes note that a write was not done, and names its hunks.
+    pub(super) fn fail_write(&mut self, batch: Batch) -> Vec<HunkId> {
+        self.under_way = None;
+        let mut hunks: Vec<HunkId> = batch.items.into_iter().map(|item| item.hunk).collect();
+        hunks.dedup();
+        hunks
+    }
+
+    fn anchored(&self, item: &Planned) -> AnchoredEdit {
+        let delete = match item.what {
+            What::TakeBack => self.inserted.get(&item.hunk).cloned().unwrap_or_default(),
+            What::Edit | What::NewText => {
+                self.base.units(Utf16Offset(item.delete.start)..Utf16Offset(item.delete.end))
+            }
+        };
+        let at = match item.what {
+            What::TakeBack | What::NewText => Anchor::Start,
+            What::Edit => {
+                self.ends.get(&item.at).copied().unwrap_or_else(|| self.base.anchor(Utf16Offset(item.at)))
+            }
+        };
+        AnchoredEdit { hunk: item.hunk, at, insert: item.insert.clone(), delete }
+    }
+
+    /// The line of an offset of the base text, from 1, with the lines this turn has added and removed before it.
+    fn line_at(&mut self, offset: u32) -> u32 {
+        let base = &self.base;
+        let index = self.lines.get_or_insert_with(|| TextIndex::new(Arc::clone(&base.text)));
+        let line = index.line_column_of(Utf16Offset(offset)).map_or(0, |place| i64::from(place.line));
+        let shift: i64 = self.shifts.iter().filter(|(at, _)| *at < offset).map(|(_, lines)| lines).sum();
+        u32::try_from(line + shift + 1).unwrap_or(1)
+    }
+
+    fn newlines_in(&mut self, range: &Range<u32>) -> i64 {
+        if range.is_empty() {
+            return 0;
+        }
+        let base = &self.base;
+        let index = self.lines.get_or_insert_with(|| TextIndex::new(Arc::clone(&base.text)));
+        let line = |at: u32| index.line_column_of(Utf16Offset(at)).map_or(0, |place| i64::from(place.line));
+        line(range.end) - line(range.start)
+    }
+}
+
+fn units(text: &str) -> u32 {
+    text.encode_utf16().count() as u32
+}
