@@ -122,7 +122,7 @@ pub struct EventStream {
 
 impl EventStream {
     /// Makes a stream, its sender, and the token that tells the sender to stop.
-    pub(crate) fn new(cancel: &CancellationToken) -> (mpsc::Sender<ModelEvent>, CancellationToken, Self) {
+    pub fn new(cancel: &CancellationToken) -> (mpsc::Sender<ModelEvent>, CancellationToken, Self) {
         let (sender, events) = mpsc::channel(EVENTS_WAITING);
         let cancel = cancel.child_token();
         let stream = Self {
