@@ -11,8 +11,8 @@
 //! itself waits for something answers with holes. [`admit`] decides and changes nothing; applying what it
 //! admitted cannot fail.
 
-use std::collections::{BinaryHeap, HashMap};
 use std::cmp::Reverse;
+use std::collections::{BinaryHeap, HashMap};
 
 use ensemble_protocol::lib0::DecodeError;
 use ensemble_protocol::limits;
@@ -306,7 +306,13 @@ mod tests {
         UnitRange { client, clock, length }
     }
 
-    fn text(client: u64, clock: u32, text: &str, origin: Option<(u64, u32)>, right: Option<(u64, u32)>) -> Block<'_> {
+    fn text(
+        client: u64,
+        clock: u32,
+        text: &str,
+        origin: Option<(u64, u32)>,
+        right: Option<(u64, u32)>,
+    ) -> Block<'_> {
         let unit = |(client, clock)| Unit { client, clock };
         Block {
             units: range(client, clock, crate::update::utf16_len(text)),
@@ -317,7 +323,8 @@ mod tests {
     }
 
     fn update(groups: Vec<Vec<Block<'_>>>, deletes: Vec<UnitRange>) -> Update<'_> {
-        let groups = groups.into_iter().map(|blocks| Group { client: blocks[0].units.client, blocks }).collect();
+        let groups =
+            groups.into_iter().map(|blocks| Group { client: blocks[0].units.client, blocks }).collect();
         Update { groups, deletes }
     }
 

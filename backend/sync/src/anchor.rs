@@ -139,7 +139,7 @@ impl BaseText {
 
     /// The place right after the unit before this offset; past the end is the end.
     pub fn anchor(&self, offset: Utf16Offset) -> Anchor {
-        let offset = (offset.0 as u32).min(self.len());
+        let offset = offset.0.min(self.len());
         if offset == 0 {
             return Anchor::Start;
         }
@@ -151,7 +151,7 @@ impl BaseText {
 
     /// The units in this stretch of the text.
     pub fn units(&self, range: std::ops::Range<Utf16Offset>) -> Vec<UnitRange> {
-        let (start, end) = (range.start.0 as u32, (range.end.0 as u32).min(self.len()));
+        let (start, end) = (range.start.0, range.end.0.min(self.len()));
         let mut found = Vec::new();
         let first = self.runs.partition_point(|run| run.offset + run.units.length <= start);
         for run in &self.runs[first..] {
@@ -173,7 +173,9 @@ impl BaseText {
     pub fn offset_of(&self, unit: Unit) -> Option<u32> {
         self.runs
             .iter()
-            .find(|run| run.units.client == unit.client && (run.units.clock..run.units.end()).contains(&unit.clock))
+            .find(|run| {
+                run.units.client == unit.client && (run.units.clock..run.units.end()).contains(&unit.clock)
+            })
             .map(|run| run.offset + (unit.clock - run.units.clock))
     }
 
@@ -233,13 +235,17 @@ mod tests {
 
     #[test]
     fn relative_positions_are_read_as_yjs_writes_them() {
-        let before = json!({ "type": null, "tname": "content", "item": { "client": 2, "clock": 5 }, "assoc": 0 });
+        let before =
+            json!({ "type": null, "tname": "content", "item": { "client": 2, "clock": 5 }, "assoc": 0 });
         let position = RelativePosition::from_json(&before).unwrap();
         assert_eq!(base().resolve(position), Some(2));
         let end = RelativePosition::from_json(&json!({ "tname": "content", "assoc": 0 })).unwrap();
         assert_eq!(base().resolve(end), Some(6));
         let written = Anchor::After(Unit { client: 2, clock: 6 }).to_relative_position();
-        assert_eq!(RelativePosition::from_json(&written).and_then(|position| base().resolve(position)), Some(4));
+        assert_eq!(
+            RelativePosition::from_json(&written).and_then(|position| base().resolve(position)),
+            Some(4)
+        );
         assert_eq!(RelativePosition::from_json(&json!({ "tname": "other" })), None);
         assert_eq!(RelativePosition::from_json(&json!(3)), None);
     }

@@ -13,8 +13,9 @@ use sha2::{Digest as _, Sha256};
 use yrs::types::ToJson as _;
 use yrs::updates::decoder::Decode as _;
 use yrs::{
-    Any, ClientID, Doc, GetString as _, Map as _, MapPrelim, MapRef, OffsetKind, Options, Out, ReadTxn as _, StateVector,
-    Text as _, TextPrelim, TextRef, Transact as _, TransactionMut, Update as YrsUpdate, WriteTxn as _,
+    Any, ClientID, Doc, GetString as _, Map as _, MapPrelim, MapRef, OffsetKind, Options, Out, ReadTxn as _,
+    StateVector, Text as _, TextPrelim, TextRef, Transact as _, TransactionMut, Update as YrsUpdate,
+    WriteTxn as _,
 };
 
 use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit};
@@ -222,7 +223,9 @@ impl ReplicaDocument {
     /// The keys of a root map.
     pub fn keys(&self, map: &str) -> Vec<String> {
         let transaction = self.live.transact();
-        transaction.get_map(map).map_or_else(Vec::new, |map| map.keys(&transaction).map(ToString::to_string).collect())
+        transaction
+            .get_map(map)
+            .map_or_else(Vec::new, |map| map.keys(&transaction).map(ToString::to_string).collect())
     }
 
     /// A text that stands for the whole content, to compare states by.

@@ -58,11 +58,10 @@ impl RoomError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound(_) => ErrorCode::DocumentNotFound,
-            Self::Closed(_) | Self::Stopping | Self::Full(_) => ErrorCode::Busy,
             Self::TurnStopped => ErrorCode::TurnNotRunning,
             Self::Refused { .. } => ErrorCode::BadRequest,
             Self::Conflict(ensemble_store::Conflict::PathTaken) => ErrorCode::PathTaken,
-            Self::Conflict(_) => ErrorCode::Busy,
+            Self::Closed(_) | Self::Stopping | Self::Full(_) | Self::Conflict(_) => ErrorCode::Busy,
             Self::Store { .. } => ErrorCode::Internal,
         }
     }

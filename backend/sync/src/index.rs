@@ -159,7 +159,8 @@ impl Index {
             while other != NIL && other != right {
                 before.insert(other);
                 conflicting.insert(other);
-                let (theirs, their_right) = (self.nodes[other as usize].origin, self.nodes[other as usize].right_origin);
+                let (theirs, their_right) =
+                    (self.nodes[other as usize].origin, self.nodes[other as usize].right_origin);
                 if theirs == origin {
                     if self.clients[self.nodes[other as usize].id.client as usize].id < units.client {
                         left = other;

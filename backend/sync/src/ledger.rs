@@ -5,7 +5,7 @@
 //! typing into it; what it deleted is inserted again right behind the place where it was, unless a rejected turn
 //! had written it. What people typed is never touched.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 
 use ensemble_protocol::id::TurnId;
 use ensemble_store::{LedgerKind, StoredLedgerEntry};
@@ -18,7 +18,12 @@ use crate::writer::ServerEdit;
 /// What taking a turn back means for a document: one edit for each range of the ledger.
 ///
 /// `ledger` is the document's, `rejected` the turns that were rejected before.
-pub fn reject(index: &Index, ledger: &[StoredLedgerEntry], turn: TurnId, rejected: &HashSet<TurnId>) -> Vec<ServerEdit> {
+pub fn reject(
+    index: &Index,
+    ledger: &[StoredLedgerEntry],
+    turn: TurnId,
+    rejected: &BTreeSet<TurnId>,
+) -> Vec<ServerEdit> {
     // Units that must not come back: inserted by a turn that is rejected, this one included.
     let withdrawn: Vec<UnitRange> = ledger
         .iter()
@@ -26,7 +31,7 @@ pub fn reject(index: &Index, ledger: &[StoredLedgerEntry], turn: TurnId, rejecte
             stored.entry.kind == LedgerKind::Inserted
                 && (stored.entry.turn == turn || rejected.contains(&stored.entry.turn))
         })
-        .map(|stored| range_of(stored))
+        .map(range_of)
         .collect();
     let mut edits = Vec::new();
     for stored in ledger.iter().filter(|stored| stored.entry.turn == turn) {
@@ -43,7 +48,11 @@ pub fn reject(index: &Index, ledger: &[StoredLedgerEntry], turn: TurnId, rejecte
                 for part in without(range, &withdrawn) {
                     let text = slice(text, part.clock - range.clock, part.length);
                     if !text.is_empty() {
-                        edits.push(ServerEdit { at: Anchor::After(part.last()), insert: text, delete: Vec::new() });
+                        edits.push(ServerEdit {
+                            at: Anchor::After(part.last()),
+                            insert: text,
+                            delete: Vec::new(),
+                        });
                     }
                 }
             }
@@ -110,7 +119,10 @@ mod tests {
     #[test]
     fn what_a_rejected_turn_wrote_is_cut_out_of_what_comes_back() {
         assert_eq!(without(range(1, 0, 10), &[]), [range(1, 0, 10)]);
-        assert_eq!(without(range(1, 0, 10), &[range(1, 3, 2), range(2, 0, 9)]), [range(1, 0, 3), range(1, 5, 5)]);
+        assert_eq!(
+            without(range(1, 0, 10), &[range(1, 3, 2), range(2, 0, 9)]),
+            [range(1, 0, 3), range(1, 5, 5)]
+        );
         assert_eq!(without(range(1, 0, 10), &[range(1, 0, 4), range(1, 8, 9)]), [range(1, 4, 4)]);
         assert!(without(range(1, 2, 2), &[range(1, 0, 9)]).is_empty());
     }

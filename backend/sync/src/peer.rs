@@ -145,8 +145,12 @@ impl Outbox {
         let mut state = self.shared.state.lock();
         let before = batch.len();
         if state.queue.is_empty() {
-            let behind: Vec<SlotId> =
-                state.slots.iter().filter(|(_, slot)| slot.behind && slot.queued == 0).map(|(id, _)| *id).collect();
+            let behind: Vec<SlotId> = state
+                .slots
+                .iter()
+                .filter(|(_, slot)| slot.behind && slot.queued == 0)
+                .map(|(id, _)| *id)
+                .collect();
             for id in behind {
                 // Reported once; the room's diff clears the mark, see `OutboxSlot::caught_up`.
                 if let Some(slot) = state.slots.get_mut(&id) {
@@ -281,7 +285,8 @@ mod tests {
         outbox.send(Bytes::from_static(b"c"));
         let mut batch = Vec::new();
         outbox.take(&mut batch).await;
-        let expected: Vec<_> = [&b"a"[..], b"b", b"c"].map(|frame| Outgoing::Frame(Bytes::from_static(frame))).into();
+        let expected: Vec<_> =
+            [&b"a"[..], b"b", b"c"].map(|frame| Outgoing::Frame(Bytes::from_static(frame))).into();
         assert_eq!(batch, expected);
         batch.clear();
         assert!(!outbox.try_take(&mut batch));

@@ -166,7 +166,13 @@ impl Presence {
     }
 
     /// Shows, moves or removes an agent, under an id of its own for as long as it is there.
-    pub fn agent(&mut self, agent: &str, presence: Option<&AgentPresence>, now: Instant, fresh: impl FnOnce() -> u64) {
+    pub fn agent(
+        &mut self,
+        agent: &str,
+        presence: Option<&AgentPresence>,
+        now: Instant,
+        fresh: impl FnOnce() -> u64,
+    ) {
         let Some(presence) = presence else {
             if let Some(client) = self.agents.remove(agent) {
                 self.remove(client, now);
@@ -205,7 +211,9 @@ impl Presence {
         let expired: Vec<u64> = self
             .entries
             .iter()
-            .filter(|(_, entry)| matches!(entry.holder, Holder::Peer(_)) && now - entry.renewed >= limits::PRESENCE_EXPIRY)
+            .filter(|(_, entry)| {
+                matches!(entry.holder, Holder::Peer(_)) && now - entry.renewed >= limits::PRESENCE_EXPIRY
+            })
             .map(|(client, _)| *client)
             .collect();
         for client in expired {
@@ -230,7 +238,9 @@ impl Presence {
             if !entry.news {
                 continue;
             }
-            if entry.told.is_some_and(|told| now - told < limits::PRESENCE_ENTRY_INTERVAL) && entry.state != "null" {
+            if entry.told.is_some_and(|told| now - told < limits::PRESENCE_ENTRY_INTERVAL)
+                && entry.state != "null"
+            {
                 waiting = true;
                 continue;
             }
@@ -247,9 +257,17 @@ impl Presence {
 
     /// Everybody who is here, as an awareness update; `None` when nobody is.
     pub fn all(&self) -> Option<Vec<u8>> {
-        let here: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| entry.state != "null").map(|(client, _)| *client).collect();
-        if here.is_empty() { None } else { Some(write_presence(here.iter().map(|client| self.entry(*client)))) }
+        let here: Vec<u64> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.state != "null")
+            .map(|(client, _)| *client)
+            .collect();
+        if here.is_empty() {
+            None
+        } else {
+            Some(write_presence(here.iter().map(|client| self.entry(*client))))
+        }
     }
 
     /// How many are here.
@@ -296,8 +314,9 @@ fn stamped(state: &str, identity: &Identity) -> Result<String, DecodeError> {
 
 /// Whether a text is `#` and three to eight hexadecimal digits: what browsers put into styles.
 fn is_color(text: &str) -> bool {
-    text.strip_prefix('#')
-        .is_some_and(|digits| (3..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit()))
+    text.strip_prefix('#').is_some_and(|digits| {
+        (3..=8).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
+    })
 }
 
 fn depth(value: &Value) -> usize {
@@ -320,7 +339,11 @@ mod tests {
     }
 
     fn identity(number: u128, name: &str) -> Identity {
-        Identity { member: MemberId::from_uuid(Uuid::from_u128(number)), name: name.into(), color: "#336699".into() }
+        Identity {
+            member: MemberId::from_uuid(Uuid::from_u128(number)),
+            name: name.into(),
+            color: "#336699".into(),
+        }
     }
 
     fn message(client: u64, clock: u64, state: &str) -> Vec<u8> {

@@ -59,8 +59,7 @@ impl fmt::Debug for RoomRegistry {
 impl RoomRegistry {
     /// No rooms yet. They run as tasks of `tasks` and stop with `stop`, after their last commit.
     pub fn new(options: RegistryOptions, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let shared =
-            Shared { options, rooms: Mutex::default(), tasks, stop, stamps: AtomicU64::new(1) };
+        let shared = Shared { options, rooms: Mutex::default(), tasks, stop, stamps: AtomicU64::new(1) };
         Self { shared: Arc::new(shared) }
     }
 

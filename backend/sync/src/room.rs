@@ -280,6 +280,8 @@ impl Room {
     }
 
     /// The text with its version and units. The version is in the log; so is all of the text.
+    ///
+    /// A replica reads as one JSON object of its root maps, without units.
     pub async fn read(&self) -> Result<BaseText, RoomError> {
         self.ask(Message::Read).await
     }
@@ -292,7 +294,12 @@ impl Room {
     }
 
     /// Takes back what a turn inserted and puts back what it deleted. What people typed stays.
-    pub async fn reject(&self, turn: TurnId, member: MemberId, changes: Vec<Change>) -> Result<Rejected, RoomError> {
+    pub async fn reject(
+        &self,
+        turn: TurnId,
+        member: MemberId,
+        changes: Vec<Change>,
+    ) -> Result<Rejected, RoomError> {
         self.ask(|answer| Message::Reject { turn, member, changes, answer }).await
     }
 

@@ -78,7 +78,12 @@ impl<'a> Block<'a> {
             clock: self.units.clock + units,
             length: self.units.length - units,
         };
-        Block { units, origin: Some(Unit { client: units.client, clock: units.clock - 1 }), right: self.right, content }
+        Block {
+            units,
+            origin: Some(Unit { client: units.client, clock: units.clock - 1 }),
+            right: self.right,
+            content,
+        }
     }
 }
 
@@ -352,7 +357,10 @@ mod tests {
             ("a nested type", b"\x01\x01\x01\x00\x07\x01\x07content\x02\x00"),
             ("an empty string", b"\x01\x01\x01\x00\x04\x01\x07content\x00\x00"),
             ("a deleted block of no units", b"\x01\x01\x01\x00\x01\x01\x07content\x00\x00"),
-            ("a clock at the end of numbers", b"\x01\x01\x01\xff\xff\xff\xff\x07\x04\x01\x07content\x02hi\x00"),
+            (
+                "a clock at the end of numbers",
+                b"\x01\x01\x01\xff\xff\xff\xff\x07\x04\x01\x07content\x02hi\x00",
+            ),
             ("deletions out of order", b"\x00\x01\x01\x02\x05\x01\x04\x01"),
             ("250 million groups", b"\x80\xe5\x9a\x77"),
         ];

@@ -1,13 +1,17 @@
 //! The index beside yrs: several replicas edit at random, exchange updates in random order, and the index of
 //! each history has to say what yrs says: length, clocks, order, text.
 
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
 use ensemble_store::{Ids as _, SeededIds};
 use ensemble_sync::admission::{Right, Route, Verdict, admit};
 use ensemble_sync::anchor::Anchor;
 use ensemble_sync::document::TextDocument;
 use ensemble_sync::update::Update;
 use yrs::updates::decoder::Decode as _;
-use yrs::{ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, TextRef, Transact as _};
+use yrs::{
+    ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, TextRef, Transact as _,
+};
 
 struct Replica {
     doc: Doc,

@@ -1,0 +1,224 @@
+//! What waits for the database, and what happens after: acknowledgements, own edits, snapshots.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ensemble_protocol::limits;
+use ensemble_protocol::sync::SyncMessage;
+use ensemble_store::{Committed, Hash, NewSnapshot, Store, StoreError, Write};
+
+use super::{Content, Pending, RoomActor, Then};
+use crate::admission::Admitted;
+use crate::document::{ReplicaDocument, snapshot_is_good, text_hash};
+use crate::error::RoomError;
+use crate::room::Written;
+use crate::room::frames::{self, News};
+use crate::writer::new_client;
+
+impl RoomActor {
+    /// Hands a write to the store. Waits while the store's queue is full, unless the room is stopped.
+    pub(super) async fn submit(&mut self, write: Write, bytes: usize, then: Then) {
+        let stop = self.stop.clone();
+        let store = self.registry.options().store.clone();
+        let submitted = tokio::select! {
+            biased;
+            submitted = store.submit(write) => submitted,
+            () = stop.cancelled() => Err(StoreError::Closed),
+        };
+        match submitted {
+            Ok(commit) => {
+                self.pending_bytes += bytes;
+                self.pending.push_back(Pending { commit: Some(commit), bytes, then });
+            }
+            Err(error) => self.fail(then, error),
+        }
+    }
+
+    /// The first of what is pending was committed, or not.
+    pub(super) async fn committed(&mut self, outcome: Result<Option<Committed>, StoreError>) {
+        let Some(done) = self.pending.pop_front() else { return };
+        self.pending_bytes -= done.bytes;
+        match outcome {
+            Ok(committed) => self.finish(done.then, committed),
+            Err(error) => self.fail(done.then, error),
+        }
+        // What only waited for its turn is answered in the same breath.
+        while let Some(next) = self.pending.pop_front_if(|next| next.commit.is_none()) {
+            self.finish(next.then, None);
+        }
+        while !self.writing
+            && !self.failed
+            && let Some(message) = self.deferred.pop_front()
+        {
+            self.serve(message).await;
+        }
+    }
+
+    pub(super) fn finish(&mut self, then: Then, committed: Option<Committed>) {
+        let before = self.version;
+        if let Some(version) = committed.as_ref().and_then(|committed| committed.versions.last()) {
+            // A command may append to other documents first; the room's own update is the last.
+            self.version = *version;
+        }
+        match then {
+            Then::Acknowledge { peer, status, echo } => {
+                if let Some(peer) = self.peers.get(&peer) {
+                    if status && let Some(frame) = frames::status(&peer.framing, true) {
+                        peer.outbox.reply(frame);
+                    }
+                    if let Some(echo) = echo {
+                        peer.outbox.reply(frames::sync(&peer.framing, SyncMessage::Update(&echo)));
+                    }
+                }
+                if committed.is_some() {
+                    self.updates_since_snapshot += 1;
+                }
+            }
+            Then::Answer(answer, mut base) => {
+                base.version = self.version;
+                let _ = answer.send(Ok(*base));
+            }
+            Then::Snapshot { bytes, hash } => {
+                self.snapshot_pending = false;
+                self.spawn_snapshot(bytes, hash);
+            }
+            Then::Write { admitted, bytes, edits, answer } => {
+                self.apply_own(&admitted, &bytes);
+                let _ = answer.send(Ok(Written { version: Some(self.version), edits }));
+            }
+            Then::Reject { admitted, bytes, rejected, answer } => {
+                self.apply_own(&admitted, &bytes);
+                let _ = answer.send(Ok(rejected));
+            }
+            Then::Replica { bytes, answer } => {
+                self.writing = false;
+                let Some(committed) = committed else { return };
+                if let Content::Replica(replica) = &mut self.content
+                    && bytes[..] != [0, 0]
+                {
+                    replica.apply(&bytes);
+                    self.updates_since_snapshot += 1;
+                    self.bytes_since_snapshot += bytes.len();
+                    self.tell(News::Update(&bytes), None);
+                } else {
+                    self.version = before;
+                }
+                let _ = answer.send(Ok(committed));
+            }
+        }
+    }
+
+    /// Server-made edits enter the live document and go out once they are committed.
+    pub(super) fn apply_own(&mut self, admitted: &Admitted<'_>, bytes: &Bytes) {
+        self.writing = false;
+        if let Content::Text(text) = &mut self.content {
+            text.apply(admitted, bytes);
+        }
+        self.updates_since_snapshot += 1;
+        self.bytes_since_snapshot += bytes.len();
+        self.tell(News::Update(bytes), None);
+    }
+
+    /// A write was not committed. A server-made one leaves no trace; a person's is in the live document
+    /// already, so the room has to be made anew from the log, and peers bring back what stands.
+    pub(super) fn fail(&mut self, then: Then, error: StoreError) {
+        let document = self.document;
+        match then {
+            Then::Acknowledge { .. } | Then::Snapshot { .. } => {
+                if !self.failed {
+                    tracing::error!(document.id = %document, %error, "an update could not be committed");
+                }
+                self.failed = true;
+            }
+            Then::Answer(answer, _) => drop(answer.send(Err(RoomError::store(document, error)))),
+            Then::Write { answer, .. } => {
+                self.writing = false;
+                // Its clocks are used up as far as this room knows; a fresh id is the simple way on.
+                self.writers.clear();
+                let _ = answer.send(Err(RoomError::store(document, error)));
+            }
+            Then::Reject { answer, .. } => {
+                self.writing = false;
+                let _ = answer.send(Err(RoomError::store(document, error)));
+            }
+            Then::Replica { answer, .. } => {
+                self.writing = false;
+                let owners = &self.owners;
+                let client = new_client(&*self.registry.options().ids, |client| owners.contains_key(&client));
+                if let Content::Replica(replica) = &mut self.content {
+                    replica.discard_draft(client);
+                }
+                let _ = answer.send(Err(RoomError::store(document, error)));
+            }
+        }
+    }
+
+    pub(super) fn wants_snapshot(&self) -> bool {
+        self.updates_since_snapshot >= limits::SNAPSHOT_UPDATES
+            || self.bytes_since_snapshot >= limits::SNAPSHOT_BYTES
+    }
+
+    pub(super) fn snapshot(&mut self) -> (Bytes, Hash) {
+        match &mut self.content {
+            Content::Text(text) => (text.diff(&[]), text_hash(&text.text())),
+            Content::Replica(replica) => (replica.diff(&[]), text_hash(&replica.canonical())),
+        }
+    }
+
+    /// A snapshot is of the text as it is now, and counts once all of that is committed.
+    pub(super) fn plan_snapshot(&mut self) {
+        let (bytes, hash) = self.snapshot();
+        self.updates_since_snapshot = 0;
+        self.bytes_since_snapshot = 0;
+        let then = Then::Snapshot { bytes, hash };
+        if self.pending.is_empty() {
+            self.finish(then, None);
+        } else {
+            self.snapshot_pending = true;
+            self.pending.push_back(Pending { commit: None, bytes: 0, then });
+        }
+    }
+
+    pub(super) fn spawn_snapshot(&self, bytes: Bytes, hash: Hash) {
+        let snapshot = self.new_snapshot(bytes, hash);
+        let store = self.registry.options().store.clone();
+        let is_text = matches!(self.content, Content::Text(_));
+        self.registry.tasks().spawn(async move { keep(store, snapshot, is_text).await });
+    }
+
+    pub(super) async fn keep_snapshot(&self, bytes: Bytes, hash: Hash) {
+        let snapshot = self.new_snapshot(bytes, hash);
+        keep(self.registry.options().store.clone(), snapshot, matches!(self.content, Content::Text(_))).await;
+    }
+
+    pub(super) fn new_snapshot(&self, bytes: Bytes, text_hash: Hash) -> NewSnapshot {
+        NewSnapshot {
+            document: self.document,
+            epoch: self.version.epoch,
+            seq: self.version.seq,
+            bytes,
+            text_hash,
+        }
+    }
+}
+
+/// Keeps a snapshot that, loaded on its own, gives what it was made of. Without one, loading takes longer.
+async fn keep(store: Arc<dyn Store>, snapshot: NewSnapshot, is_text: bool) {
+    let document = snapshot.document;
+    let (bytes, hash) = (snapshot.bytes.clone(), snapshot.text_hash);
+    let good = tokio::task::spawn_blocking(move || {
+        if is_text {
+            snapshot_is_good(&bytes, hash)
+        } else {
+            let mut replica = ReplicaDocument::new(2);
+            replica.load(0, &bytes).is_ok() && text_hash(&replica.canonical()) == hash
+        }
+    });
+    if !matches!(good.await, Ok(true)) {
+        tracing::error!(document.id = %document, "a snapshot does not give its document and was not kept");
+        return;
+    }
+    if let Err(error) = store.put_snapshot(snapshot).await {
+        tracing::warn!(document.id = %document, %error, "a snapshot was not kept");
+    }
+}

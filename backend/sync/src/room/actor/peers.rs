@@ -1,0 +1,483 @@
+//! What peers say: joining, the handshake, updates, presence.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+use ensemble_protocol::error::ErrorCode;
+use ensemble_protocol::hocuspocus::Scope;
+use ensemble_protocol::id::{MemberId, PeerId};
+use ensemble_protocol::lib0::write_uint;
+use ensemble_protocol::limits;
+use ensemble_protocol::sync::{SyncMessage, read_state_vector};
+use ensemble_store::{Author, ClientAdvance, ClientOwner, Write};
+use tokio::time::Instant;
+
+use super::{CHECKPOINT_NEWS, Content, Peer, Pending, RoomActor, Then};
+use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit, is_news};
+use crate::error::RoomError;
+use crate::peer::Pushed;
+use crate::room::frames::{self, News, Shared};
+use crate::room::{AgentPresence, Framing, Join, PeerMessage};
+use crate::update::Update;
+use crate::writer::new_client;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taken {
+    Done,
+    Held,
+}
+
+impl RoomActor {
+    pub(super) fn join(&mut self, join: Join, gone: Arc<AtomicBool>) -> Result<(), RoomError> {
+        if self.peers.len() >= limits::PEERS_PER_ROOM {
+            return Err(RoomError::Full(self.document));
+        }
+        let framing = match join.framing {
+            // Sharing the room's own address lets peers share encoded frames.
+            Framing::Hocuspocus(address) if address == self.address => {
+                Framing::Hocuspocus(self.address.clone())
+            }
+            other => other,
+        };
+        let scope = match self.content {
+            Content::Text(_) => join.scope,
+            Content::Replica(_) => Scope::ReadOnly,
+        };
+        if let Some(everybody) = self.presence.all() {
+            join.outbox.reply(frames::presence(&framing, &everybody));
+        }
+        self.peers.insert(
+            join.peer,
+            Peer {
+                identity: join.identity,
+                scope,
+                framing,
+                outbox: join.outbox,
+                gone,
+                told: false,
+                heard: false,
+                asked: VecDeque::new(),
+                held: VecDeque::new(),
+                held_bytes: 0,
+                announced: HashSet::new(),
+                known: Vec::new(),
+                news_since_known: 0,
+            },
+        );
+        Ok(())
+    }
+
+    /// Lets go of peers whose guard was dropped, after what they had said.
+    pub(super) async fn sweep_out(&mut self) {
+        let gone: Vec<PeerId> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| peer.gone.load(Ordering::Acquire))
+            .map(|(id, _)| *id)
+            .collect();
+        if gone.is_empty() {
+            return;
+        }
+        for _ in 0..limits::ROOM_INBOX {
+            match self.inbox.try_recv() {
+                Ok(message) => self.handle(message).await,
+                Err(_) => break,
+            }
+        }
+        for peer in gone {
+            self.let_go(peer);
+        }
+    }
+
+    pub(super) fn let_go(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        self.presence.leave(peer, Instant::now());
+        self.schedule_presence();
+    }
+
+    pub(super) fn change_scope(&mut self, member: MemberId, scope: Option<Scope>) {
+        let theirs: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| peer.identity.member == member).map(|(id, _)| *id).collect();
+        for id in theirs {
+            match scope {
+                Some(scope) => {
+                    if let Some(peer) = self.peers.get_mut(&id)
+                        && matches!(self.content, Content::Text(_))
+                    {
+                        peer.scope = scope;
+                    }
+                }
+                None => self.turn_out(id, ErrorCode::NoAccess, "you no longer have access".into()),
+            }
+        }
+    }
+
+    pub(super) fn turn_out(&mut self, id: PeerId, code: ErrorCode, reason: String) {
+        if let Some(peer) = self.peers.remove(&id) {
+            peer.outbox.detach(code, reason);
+        }
+        self.presence.leave(id, Instant::now());
+        self.schedule_presence();
+    }
+
+    pub(super) async fn peer_says(&mut self, id: PeerId, message: PeerMessage) {
+        if !self.peers.contains_key(&id) {
+            return;
+        }
+        match message {
+            PeerMessage::Step1(have) => self.step_1(id, &have),
+            PeerMessage::Step2(bytes) => self.step_2(id, &bytes).await,
+            PeerMessage::Update(bytes) => self.update(id, bytes).await,
+            PeerMessage::Presence(bytes) => self.hear_presence(id, &bytes),
+            PeerMessage::QueryPresence => {
+                if let (Some(everybody), Some(peer)) = (self.presence.all(), self.peers.get(&id)) {
+                    peer.outbox.reply(frames::presence(&peer.framing, &everybody));
+                }
+            }
+        }
+    }
+
+    /// "This is what I have": tell it what it lacks and ask what we lack. Subscribing is part of this step.
+    pub(super) fn step_1(&mut self, id: PeerId, have: &[u8]) {
+        let have = match read_state_vector(have) {
+            Ok(have) => have,
+            Err(error) => {
+                self.turn_out(
+                    id,
+                    ErrorCode::MalformedFrame,
+                    format!("the state vector is malformed: {error}"),
+                );
+                return;
+            }
+        };
+        let diff = self.content.diff(&have);
+        let clocks = self.content.clocks();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let ours = encode_state_vector(&clocks);
+        peer.asked.push_back(true);
+        peer.outbox.reply(frames::sync(&peer.framing, SyncMessage::Step1(&ours)));
+        peer.outbox.reply(frames::sync(&peer.framing, SyncMessage::Step2(&diff)));
+        peer.told = true;
+        peer.known = clocks;
+        peer.news_since_known = 0;
+    }
+
+    /// Asks a peer for what we lack, unprompted; the answer is not acknowledged.
+    pub(super) fn ask(&mut self, id: PeerId) {
+        let ours = encode_state_vector(&self.content.clocks());
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.asked.push_back(false);
+            peer.outbox.reply(frames::sync(&peer.framing, SyncMessage::Step1(&ours)));
+        }
+    }
+
+    pub(super) async fn step_2(&mut self, id: PeerId, bytes: &Bytes) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let counted = peer.asked.pop_front().unwrap_or(false);
+        peer.heard = true;
+        let scope = peer.scope;
+        let Content::Text(text) = &self.content else {
+            // A replica takes nothing from peers; a reply without insertions has nothing of theirs in it.
+            let applied = bytes.first() == Some(&0);
+            self.acknowledge(id, counted, applied, None);
+            return;
+        };
+        let update = match Update::read(bytes) {
+            Ok(update) => update,
+            Err(error) => return self.refuse(id, &Refusal::Malformed(error)),
+        };
+        if scope == Scope::ReadOnly {
+            let applied = !is_news(text.index(), &update);
+            self.acknowledge(id, counted, applied, None);
+            return;
+        }
+        match self.decide(id, &update, Route::Step2) {
+            // Everything it has is here; or nothing of it fits, and it is asked again when it says more.
+            Verdict::Nothing => self.acknowledge(id, counted, true, None),
+            Verdict::Hold => {}
+            Verdict::Admit(admitted) => {
+                let logged = admitted.bytes(bytes);
+                self.take(id, &admitted, &logged, counted, Route::Step2).await;
+            }
+            Verdict::Refuse(refusal) => return self.refuse(id, &refusal),
+        }
+        self.take_held(id).await;
+    }
+
+    pub(super) async fn update(&mut self, id: PeerId, bytes: Bytes) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.scope == Scope::ReadOnly {
+            self.acknowledge(id, true, false, None);
+            return;
+        }
+        if bytes.len() > limits::UPDATE_BYTES && peer.heard {
+            return self.refuse(id, &Refusal::HeldTooMuch);
+        }
+        if !peer.heard || !peer.held.is_empty() {
+            let ask = peer.asked.is_empty();
+            self.hold(id, bytes);
+            if ask {
+                self.ask(id);
+            }
+            return;
+        }
+        if self.take_update(id, &bytes).await == Taken::Held {
+            self.hold(id, bytes);
+            self.ask(id);
+        }
+    }
+
+    pub(super) fn hold(&mut self, id: PeerId, bytes: Bytes) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.held_bytes += bytes.len();
+        peer.held.push_back(bytes);
+        if peer.held.len() > limits::HELD_UPDATES || peer.held_bytes > limits::HELD_BYTES {
+            self.refuse(id, &Refusal::HeldTooMuch);
+        }
+    }
+
+    /// After a peer's step 2: what it sent before must fit now.
+    pub(super) async fn take_held(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let held = std::mem::take(&mut peer.held);
+        peer.held_bytes = 0;
+        for bytes in held {
+            if !self.peers.contains_key(&id) {
+                return;
+            }
+            if self.take_update(id, &bytes).await == Taken::Held {
+                return self.refuse(id, &Refusal::Gap);
+            }
+        }
+    }
+
+    pub(super) async fn take_update(&mut self, id: PeerId, bytes: &Bytes) -> Taken {
+        let update = match Update::read(bytes) {
+            Ok(update) => update,
+            Err(error) => {
+                self.refuse(id, &Refusal::Malformed(error));
+                return Taken::Done;
+            }
+        };
+        match self.decide(id, &update, Route::Update) {
+            Verdict::Nothing => self.acknowledge(id, true, true, None),
+            Verdict::Hold => return Taken::Held,
+            Verdict::Admit(admitted) => {
+                let logged = admitted.bytes(bytes);
+                self.take(id, &admitted, &logged, true, Route::Update).await;
+            }
+            Verdict::Refuse(refusal) => self.refuse(id, &refusal),
+        }
+        Taken::Done
+    }
+
+    pub(super) fn decide<'u>(&self, id: PeerId, update: &Update<'u>, route: Route) -> Verdict<'u> {
+        let (Content::Text(text), Some(peer)) = (&self.content, self.peers.get(&id)) else {
+            return Verdict::Nothing;
+        };
+        let member = peer.identity.member;
+        admit(text.index(), update, route, |client| match self.owners.get(&client) {
+            Some(ClientOwner::Member(owner)) if *owner == member => Right::Own,
+            Some(ClientOwner::Member(_)) => Right::Foreign,
+            Some(ClientOwner::Turn(_) | ClientOwner::Server) => Right::Reserved,
+            None if self.presence.is_agent(client) => Right::Reserved,
+            Some(ClientOwner::Nobody) | None => Right::Own,
+        })
+    }
+
+    /// Applies an admitted update, tells the others at once and hands it to the store.
+    pub(super) async fn take(
+        &mut self,
+        id: PeerId,
+        admitted: &Admitted<'_>,
+        logged: &Bytes,
+        counted: bool,
+        route: Route,
+    ) {
+        let Content::Text(text) = &mut self.content else { return };
+        text.apply(admitted, logged);
+        self.tell(News::Update(logged), Some(id));
+
+        let Some(peer) = self.peers.get(&id) else { return };
+        let member = peer.identity.member;
+        let mut author = Author { member: Some(member), connection: Some(id), turn: None, via: None };
+        let mut clients = Vec::new();
+        for (client, first, next) in admitted.advances() {
+            let owner = *self.owners.entry(client).or_insert_with(|| {
+                // In a reply somebody may give back what another had typed before a crash; that does not make
+                // it theirs. Their own id is the one they type under or announced.
+                if route == Route::Update || peer.announced.contains(&client) {
+                    ClientOwner::Member(member)
+                } else {
+                    ClientOwner::Nobody
+                }
+            });
+            let owner = match owner {
+                ClientOwner::Nobody if route == Route::Update || peer.announced.contains(&client) => {
+                    self.owners.insert(client, ClientOwner::Member(member));
+                    ClientOwner::Member(member)
+                }
+                other => other,
+            };
+            match owner {
+                ClientOwner::Member(writer) if writer != member => {
+                    author.member = Some(writer);
+                    author.via = Some(member);
+                }
+                ClientOwner::Nobody => {
+                    author.member = None;
+                    author.via = Some(member);
+                }
+                _ => {}
+            }
+            clients.push(ClientAdvance { client, first, next, owner });
+        }
+        // A y-websocket client has no acknowledgement; its own update coming back after the commit is one.
+        let echo = (peer.framing == Framing::YWebsocket).then(|| logged.clone());
+        let update = self.new_update(logged.clone(), author, clients, Vec::new());
+        let then = Then::Acknowledge { peer: id, status: counted, echo };
+        self.submit(Write::update(update), logged.len(), then).await;
+    }
+
+    /// Acknowledges once everything handed in so far is committed.
+    pub(super) fn acknowledge(&mut self, peer: PeerId, status: bool, applied: bool, echo: Option<Bytes>) {
+        if !applied {
+            if let Some(peer) = self.peers.get(&peer)
+                && status
+                && let Some(frame) = frames::status(&peer.framing, false)
+            {
+                peer.outbox.reply(frame);
+            }
+            return;
+        }
+        let then = Then::Acknowledge { peer, status, echo };
+        if self.pending.is_empty() {
+            self.finish(then, None);
+        } else {
+            self.pending.push_back(Pending { commit: None, bytes: 0, then });
+        }
+    }
+
+    /// Says no to an update and closes the document for the peer that sent it. Nothing of it is kept.
+    pub(super) fn refuse(&mut self, id: PeerId, refusal: &Refusal) {
+        tracing::warn!(document.id = %self.document, peer.id = %id, %refusal, "refused an update");
+        self.acknowledge(id, true, false, None);
+        let code = match refusal {
+            Refusal::DocumentTooLarge(_) | Refusal::HeldTooMuch => ErrorCode::TooLarge,
+            _ => ErrorCode::MalformedUpdate,
+        };
+        self.turn_out(id, code, refusal.to_string());
+    }
+
+    /// Sends news to everybody who has had a step 2, except one.
+    pub(super) fn tell(&mut self, news: News<'_>, except: Option<PeerId>) {
+        let address = self.address.clone();
+        let mut shared = Shared::new(news, &address);
+        let is_update = matches!(news, News::Update(_));
+        let mut checkpoints = Vec::new();
+        for (id, peer) in &mut self.peers {
+            if Some(*id) == except || (is_update && !peer.told) {
+                continue;
+            }
+            let pushed = peer.outbox.news(shared.frame(&peer.framing));
+            if is_update {
+                peer.news_since_known += 1;
+                if pushed == Pushed::First && peer.news_since_known >= CHECKPOINT_NEWS {
+                    checkpoints.push(*id);
+                }
+            }
+        }
+        if !checkpoints.is_empty() {
+            // Their queue was empty: they hold everything before this update, so at least what they lack can
+            // be made from here. The update itself is on its way and is harmless twice.
+            let clocks = self.content.clocks();
+            for id in checkpoints {
+                if let Some(peer) = self.peers.get_mut(&id) {
+                    peer.known.clone_from(&clocks);
+                    peer.news_since_known = 0;
+                }
+            }
+        }
+    }
+
+    pub(super) fn catch_up(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        if !peer.outbox.is_behind() {
+            return;
+        }
+        let diff = self.content.diff(&peer.known);
+        let clocks = self.content.clocks();
+        let everybody = self.presence.all();
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.outbox.caught_up(frames::sync(&peer.framing, SyncMessage::Update(&diff)));
+        if let Some(everybody) = everybody {
+            peer.outbox.reply(frames::presence(&peer.framing, &everybody));
+        }
+        peer.known = clocks;
+        peer.news_since_known = 0;
+    }
+
+    pub(super) fn hear_presence(&mut self, id: PeerId, bytes: &[u8]) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let member = peer.identity.member;
+        let owners = &self.owners;
+        let reserved = |client| match owners.get(&client) {
+            Some(ClientOwner::Member(owner)) => *owner != member,
+            Some(ClientOwner::Turn(_) | ClientOwner::Server) => true,
+            Some(ClientOwner::Nobody) | None => false,
+        };
+        match self.presence.hear(id, &peer.identity, bytes, Instant::now(), reserved) {
+            Ok(heard) => {
+                peer.announced.extend(heard.announced);
+                if let Some(correction) = heard.correction {
+                    peer.outbox.reply(frames::presence(&peer.framing, &correction));
+                }
+                self.schedule_presence();
+            }
+            Err(error) => {
+                let reason = format!("the presence is malformed: {error}");
+                self.turn_out(id, ErrorCode::MalformedFrame, reason);
+            }
+        }
+    }
+
+    pub(super) fn show_agent(&mut self, agent: &str, presence: Option<&AgentPresence>) {
+        let ids = self.registry.options().ids.clone();
+        let owners = &self.owners;
+        let fresh = || new_client(&*ids, |client| owners.contains_key(&client));
+        self.presence.agent(agent, presence, Instant::now(), fresh);
+        self.schedule_presence();
+    }
+
+    pub(super) fn schedule_presence(&mut self) {
+        if self.presence.has_news() && self.presence_due.is_none() {
+            let now = Instant::now();
+            let next = self.presence_told.map_or(now, |told| told + limits::PRESENCE_INTERVAL);
+            self.presence_due = Some(next.max(now));
+        }
+    }
+
+    pub(super) fn tell_presence(&mut self) {
+        let now = Instant::now();
+        self.presence_due = None;
+        if let Some(payload) = self.presence.take_news(now) {
+            self.presence_told = Some(now);
+            self.tell(News::Presence(&payload), None);
+        }
+        if self.presence.has_news() {
+            self.presence_due = Some(now + limits::PRESENCE_INTERVAL);
+        }
+    }
+}
+
+fn encode_state_vector(clocks: &[(u64, u32)]) -> Vec<u8> {
+    let mut out = Vec::with_capacity(2 + clocks.len() * 7);
+    write_uint(&mut out, clocks.len() as u64);
+    for (client, clock) in clocks {
+        write_uint(&mut out, *client);
+        write_uint(&mut out, u64::from(*clock));
+    }
+    out
+}
