@@ -207,7 +207,10 @@ mod tests {
     #[test]
     fn the_frames_of_a_clean_join_are_read() {
         let cases: [(&[u8], ClientFrame<'_>); 9] = [
-            (b"\x01d\x02\x00\x02rw\x054.8.0", addressed(ClientMessage::Auth { token: "rw", version: Some("4.8.0") })),
+            (
+                b"\x01d\x02\x00\x02rw\x054.8.0",
+                addressed(ClientMessage::Auth { token: "rw", version: Some("4.8.0") }),
+            ),
             (b"\x01d\x02\x00\x02rw", addressed(ClientMessage::Auth { token: "rw", version: None })),
             (b"\x01d\x00\x00\x01\x00", addressed(ClientMessage::Sync(SyncMessage::Step1(&[0])))),
             (b"\x01d\x01\x06\x01\x01\x00\x02{}", addressed(ClientMessage::Awareness(b"\x01\x01\x00\x02{}"))),
@@ -224,7 +227,9 @@ mod tests {
 
     #[test]
     fn what_only_servers_may_say_is_refused() {
-        for bytes in [&b"\x01d\x06\x02hi"[..], b"\x01d\x04\x00\x01\x00", b"\x01d\x08\x01", b"\x01d\x02\x02\x02rw"] {
+        for bytes in
+            [&b"\x01d\x06\x02hi"[..], b"\x01d\x04\x00\x01\x00", b"\x01d\x08\x01", b"\x01d\x02\x02\x02rw"]
+        {
             assert!(matches!(ClientFrame::read(bytes), Err(DecodeError::UnknownKind(_))), "{bytes:02x?}");
         }
     }

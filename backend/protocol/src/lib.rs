@@ -13,3 +13,6 @@ pub mod limits;
 pub mod rest;
 pub mod rpc;
 pub mod sync;
+
+#[cfg(test)]
+mod typescript;

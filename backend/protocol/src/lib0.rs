@@ -182,7 +182,12 @@ mod tests {
 
     #[test]
     fn long_forms_and_large_numbers_are_refused() {
-        for bytes in [&[0x80, 0x00][..], &[0xff; 8][..], &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10][..], &[0xff; 20]] {
+        for bytes in [
+            &[0x80, 0x00][..],
+            &[0xff; 8][..],
+            &[0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x80, 0x10][..],
+            &[0xff; 20],
+        ] {
             assert_eq!(Reader::new(bytes).uint(), Err(DecodeError::BadNumber), "{bytes:02x?}");
         }
         assert_eq!(Reader::new(&[0x80]).uint(), Err(DecodeError::Truncated));

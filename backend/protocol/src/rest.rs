@@ -463,8 +463,12 @@ mod tests {
     #[test]
     fn a_selection_is_offsets_or_anchors() {
         let offsets: Selection = serde_json::from_str(r#"{"start": 1, "end": 4, "version": "1.2"}"#).unwrap();
-        assert!(matches!(offsets, Selection::Offsets(OffsetSelection { start: 1, end: 4, version: Some(_) })));
-        let anchors: Selection = serde_json::from_str(r#"{"anchor": {"tname": "content"}, "head": {}}"#).unwrap();
+        assert!(matches!(
+            offsets,
+            Selection::Offsets(OffsetSelection { start: 1, end: 4, version: Some(_) })
+        ));
+        let anchors: Selection =
+            serde_json::from_str(r#"{"anchor": {"tname": "content"}, "head": {}}"#).unwrap();
         assert!(matches!(anchors, Selection::Anchors(_)));
         assert!(serde_json::from_str::<Selection>(r#"{"start": 1}"#).is_err());
     }

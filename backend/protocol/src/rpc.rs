@@ -175,13 +175,17 @@ mod tests {
 
     #[test]
     fn a_call_is_read_by_its_method() {
-        let call = read(r#"{"jsonrpc":"2.0","id":1,"method":"document.create","params":{"path":"a.py"}}"#).unwrap();
+        let call =
+            read(r#"{"jsonrpc":"2.0","id":1,"method":"document.create","params":{"path":"a.py"}}"#).unwrap();
         assert_eq!(call, Call::DocumentCreate(rest::CreateDocument { path: "a.py".into(), text: None }));
     }
 
     #[test]
     fn what_is_no_call_is_refused() {
-        assert!(matches!(read(r#"{"jsonrpc":"2.0","id":1,"method":"x.y"}"#), Err(CallError::UnknownMethod(_))));
+        assert!(matches!(
+            read(r#"{"jsonrpc":"2.0","id":1,"method":"x.y"}"#),
+            Err(CallError::UnknownMethod(_))
+        ));
         let wrong = read(r#"{"jsonrpc":"2.0","id":1,"method":"document.create","params":{"paht":"a.py"}}"#);
         assert!(matches!(wrong, Err(CallError::InvalidParams(_))));
     }

@@ -1,0 +1,563 @@
+// Generated from backend/protocol by `make gen`. Edits are lost.
+
+export type DocumentId = string;
+export type HunkId = string;
+export type InviteId = string;
+export type MemberId = string;
+export type ProjectId = string;
+export type TurnId = string;
+export type Version = string;
+export type Timestamp = string;
+
+export type Role = "viewer" | "editor" | "owner";
+
+export type ErrorCode = "bad_request" | "not_signed_in" | "bad_ticket" | "no_access" | "read_only" | "foreign_origin" | "projects_closed" | "not_found" | "project_not_found" | "document_not_found" | "turn_not_found" | "agent_not_found" | "invite_not_found" | "invite_invalid" | "path_taken" | "path_invalid" | "turn_not_running" | "turn_already_reviewed" | "turn_running" | "version_unknown" | "not_supported" | "too_large" | "rate_limited" | "busy" | "malformed_update" | "malformed_frame" | "method_not_allowed" | "unsupported_media_type" | "internal";
+
+export type Problem = { 
+/**
+ * Always `about:blank`: the code says it all.
+ */
+type: string, 
+/**
+ * The status in words.
+ */
+title: string, 
+/**
+ * The HTTP status.
+ */
+status: number, 
+/**
+ * What is wrong, for a person.
+ */
+detail: string, 
+/**
+ * What is wrong, for a program.
+ */
+code: ErrorCode, 
+/**
+ * Names the line in the server's log.
+ */
+request_id: string, };
+
+export type TurnStatus = "queued" | "running" | "done" | "interrupted" | "failed";
+
+export type HunkState = "applied" | "accepted" | "rejected" | "missed" | "reverted";
+
+export type Review = "open" | "accepted" | "rejected";
+
+export type Access = "open" | "invite";
+
+export type CreateProject = { 
+/**
+ * What people call it.
+ */
+name: string, 
+/**
+ * What it starts with: `empty` or `welcome`; `welcome` when left out.
+ */
+template?: string | null, 
+/**
+ * The caller's name, where the caller has none yet.
+ */
+your_name?: string | null, };
+
+export type CreateInvite = { 
+/**
+ * What the link makes people.
+ */
+role: Role, 
+/**
+ * Seconds until it stops working; never when left out.
+ */
+expires_in?: number | null, 
+/**
+ * How many people may use it; any number when left out.
+ */
+max_uses?: number | null, };
+
+export type Join = { 
+/**
+ * The part of the link after `#`.
+ */
+secret: string, 
+/**
+ * The caller's name; kept from before when left out.
+ */
+name?: string | null, };
+
+export type CreateDocument = { 
+/**
+ * Where in the tree, relative, with `/` between folders.
+ */
+path: string, 
+/**
+ * What it starts with; line ends become `\n`.
+ */
+text?: string | null, };
+
+export type RenameDocument = { 
+/**
+ * Its new place.
+ */
+path: string, };
+
+export type OffsetSelection = { 
+/**
+ * UTF-16 units before it.
+ */
+start: number, 
+/**
+ * UTF-16 units before its end.
+ */
+end: number, 
+/**
+ * The version the offsets are of.
+ */
+version?: Version | null, };
+
+export type AnchorSelection = { 
+/**
+ * The end that stays.
+ */
+anchor: unknown, 
+/**
+ * The end that moves.
+ */
+head: unknown, };
+
+export type Selection = OffsetSelection | AnchorSelection;
+
+export type StartTurn = { 
+/**
+ * What it should do.
+ */
+prompt: string, 
+/**
+ * Which agent; the project's first when left out.
+ */
+agent?: string | null, 
+/**
+ * The document the prompt is about.
+ */
+document?: DocumentId | null, 
+/**
+ * What is selected in it.
+ */
+selection?: Selection | null, };
+
+export type ReviewTurn = { 
+/**
+ * Which hunks; the whole turn when left out.
+ */
+hunks?: Array<HunkId> | null, };
+
+export type ProjectSummary = { 
+/**
+ * Its id.
+ */
+id: ProjectId, 
+/**
+ * What people call it.
+ */
+name: string, 
+/**
+ * The caller's role in it.
+ */
+role: Role, 
+/**
+ * When it was made.
+ */
+created_at: Timestamp, };
+
+export type CreatedProject = { 
+/**
+ * The project.
+ */
+project: ProjectSummary, 
+/**
+ * A bearer token of its owner.
+ */
+token: string, 
+/**
+ * A link that makes people editors.
+ */
+link: string, };
+
+export type Project = { 
+/**
+ * Its id.
+ */
+id: ProjectId, 
+/**
+ * What people call it.
+ */
+name: string, 
+/**
+ * The caller's role in it.
+ */
+role: Role, 
+/**
+ * When it was made.
+ */
+created_at: Timestamp, 
+/**
+ * The caller.
+ */
+you: Member, 
+/**
+ * Everybody in it.
+ */
+members: Array<Member>, 
+/**
+ * Its agents.
+ */
+agents: Array<Agent>, };
+
+export type Member = { 
+/**
+ * Their id.
+ */
+id: MemberId, 
+/**
+ * What they call themselves.
+ */
+name: string, 
+/**
+ * Their colour, `#rrggbb`.
+ */
+color: string, 
+/**
+ * What they may do.
+ */
+role: Role, };
+
+export type Me = { 
+/**
+ * Their id.
+ */
+id: MemberId, 
+/**
+ * What they call themselves.
+ */
+name: string, 
+/**
+ * Their colour, `#rrggbb`.
+ */
+color: string, };
+
+export type Agent = { 
+/**
+ * Its id within the project.
+ */
+id: string, 
+/**
+ * What it is called.
+ */
+name: string, 
+/**
+ * Its colour, `#rrggbb`.
+ */
+color: string, 
+/**
+ * The model behind it.
+ */
+model: string, 
+/**
+ * Whether that is the built-in rule-based demo model.
+ */
+demo: boolean, };
+
+export type CreatedInvite = { 
+/**
+ * Its id.
+ */
+id: InviteId, 
+/**
+ * The whole link.
+ */
+link: string, 
+/**
+ * Its secret part.
+ */
+secret: string, 
+/**
+ * What it makes people.
+ */
+role: Role, 
+/**
+ * When it stops working.
+ */
+expires_at: Timestamp | null, };
+
+export type Invite = { 
+/**
+ * Its id.
+ */
+id: InviteId, 
+/**
+ * What it makes people.
+ */
+role: Role, 
+/**
+ * When it was made.
+ */
+created_at: Timestamp, 
+/**
+ * When it stops working.
+ */
+expires_at: Timestamp | null, 
+/**
+ * How many people may use it.
+ */
+max_uses: number | null, 
+/**
+ * How many have.
+ */
+uses: number, 
+/**
+ * Whether it was revoked.
+ */
+revoked: boolean, };
+
+export type Joined = { 
+/**
+ * The project.
+ */
+project: ProjectSummary, 
+/**
+ * The caller's role in it.
+ */
+role: Role, 
+/**
+ * A bearer token of the caller.
+ */
+token: string, };
+
+export type Document = { 
+/**
+ * Its id.
+ */
+id: DocumentId, 
+/**
+ * Where in the tree.
+ */
+path: string, 
+/**
+ * What it is: `text`.
+ */
+kind: string, 
+/**
+ * UTF-16 units of its text, where the server has it at hand.
+ */
+size: number | null, 
+/**
+ * Its version.
+ */
+version: Version, };
+
+export type CreatedDocument = { 
+/**
+ * Its id.
+ */
+id: DocumentId, 
+/**
+ * Where in the tree.
+ */
+path: string, 
+/**
+ * Its version.
+ */
+version: Version, };
+
+export type SocketTicket = { 
+/**
+ * The token to send in Auth.
+ */
+ticket: string, 
+/**
+ * Until when it may be presented first.
+ */
+expires_at: Timestamp, };
+
+export type Info = { 
+/**
+ * The server's version.
+ */
+version: string, 
+/**
+ * Who may make projects.
+ */
+access: Access, 
+/**
+ * The model that answers.
+ */
+model: ModelInfo, 
+/**
+ * Whether the page is served safely: over TLS or on this machine.
+ */
+secure: boolean, };
+
+export type ModelInfo = { 
+/**
+ * Its name.
+ */
+name: string, 
+/**
+ * Who runs it.
+ */
+provider: string, 
+/**
+ * Whether it is the built-in rule-based demo model.
+ */
+demo: boolean, };
+
+export type Usage = { 
+/**
+ * Tokens the model read.
+ */
+input_tokens: number, 
+/**
+ * Of those, tokens it had read before.
+ */
+cached_tokens: number, 
+/**
+ * Tokens it wrote.
+ */
+output_tokens: number, };
+
+export type TurnError = { 
+/**
+ * For a program.
+ */
+code: string, 
+/**
+ * For a person.
+ */
+detail: string, };
+
+export type Hunk = { 
+/**
+ * Its id within the turn.
+ */
+id: HunkId, 
+/**
+ * The document it belongs to; none when its file does not exist.
+ */
+document: DocumentId | null, 
+/**
+ * The path the model named.
+ */
+path: string, 
+/**
+ * What became of it.
+ */
+state: HunkState, 
+/**
+ * First line it touched, from 1, when it was applied.
+ */
+line: number | null, 
+/**
+ * UTF-16 units it inserted.
+ */
+inserted: number, 
+/**
+ * UTF-16 units it deleted.
+ */
+deleted: number, 
+/**
+ * Why it was missed.
+ */
+reason: string | null, };
+
+export type Turn = { 
+/**
+ * Its id.
+ */
+id: TurnId, 
+/**
+ * Where it stands.
+ */
+status: TurnStatus, 
+/**
+ * Which agent.
+ */
+agent: string, 
+/**
+ * What was asked.
+ */
+prompt: string, 
+/**
+ * Who asked.
+ */
+by: MemberId, 
+/**
+ * When.
+ */
+created_at: Timestamp, 
+/**
+ * When it ended.
+ */
+finished_at: Timestamp | null, 
+/**
+ * What the model said beside its edits.
+ */
+answer: string, 
+/**
+ * The documents it may write in.
+ */
+documents: Array<DocumentId>, 
+/**
+ * What it changed, piece by piece.
+ */
+hunks: Array<Hunk>, 
+/**
+ * What it cost.
+ */
+usage: Usage | null, 
+/**
+ * Why it failed.
+ */
+error: TurnError | null, 
+/**
+ * What people decided.
+ */
+review: Review, };
+
+export type TurnAnswer = { 
+/**
+ * The turn.
+ */
+turn: Turn, };
+
+export type TurnParams = { 
+/**
+ * The turn.
+ */
+turn: TurnId, };
+
+export type ReviewParams = { 
+/**
+ * The turn.
+ */
+turn: TurnId, 
+/**
+ * Which hunks; the whole turn when left out.
+ */
+hunks?: Array<HunkId> | null, };
+
+export type RenameParams = { 
+/**
+ * The document.
+ */
+document: DocumentId, 
+/**
+ * Its new place.
+ */
+path: string, };
+
+export type DocumentParams = { 
+/**
+ * The document.
+ */
+document: DocumentId, };
+
