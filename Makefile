@@ -1,0 +1,151 @@
+# The front door. Every target is a line or two that also works when pasted; `make help` lists them.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+# What `make run ARGS="--listen 127.0.0.1:9000"` adds to `ensemble serve`.
+ARGS ?=
+# How often the kill test kills the server.
+KILLS ?= 30
+
+CARGO := cargo
+PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/scripts frontend/index.html \
+  frontend/package.json frontend/vite.config.ts frontend/tsconfig.json -type f 2>/dev/null)
+
+.PHONY: help
+help: ## Lists the targets
+	@grep -hE '^[a-z0-9-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z0-9-]+):.*## (.*)$$/\1\t\2/' \
+	  | while IFS=$$'\t' read -r target text; do printf '  make %-24s %s\n' "$$target" "$$text"; done
+
+##
+## Using it
+##
+
+.PHONY: run
+run: need-build frontend/dist/index.html ## Sets everything up and starts Ensemble on http://localhost:8080
+	scripts/run.sh $(ARGS)
+
+.PHONY: dev
+dev: need-build packages ## The server, and the page with reload on http://localhost:5173
+	scripts/dev.sh $(ARGS)
+
+.PHONY: setup
+setup: need-test packages ## Everything the other targets need, and a .env to fill in
+	test -e .env || cp .env.example .env
+	$(CARGO) fetch --locked
+
+##
+## Checking it
+##
+
+.PHONY: test
+test: need-test ## Checks and tests everything: Rust, front end, stock clients, kills, browser
+	node scripts/test.mjs
+
+.PHONY: test-long
+test-long: need-test ## The same with the large figures: 100 kills, more random cases
+	node scripts/test.mjs --long
+
+.PHONY: check
+check: packages ## Format, lints, types, layers, rules without tests, generated files
+	node scripts/check-layers.mjs
+	node scripts/check-source.mjs
+	node scripts/check-behavior.mjs
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	cd frontend && npm run check
+
+.PHONY: test-rust
+test-rust: ## All Rust tests
+	scripts/test-rust.sh --workspace
+
+.PHONY: test-crate
+test-crate: ## The tests of one crate, in seconds: make test-crate CRATE=edit
+	scripts/test-rust.sh -p ensemble-$(or $(CRATE),$(error name the crate: make test-crate CRATE=edit))
+
+.PHONY: test-page
+test-page: packages ## The front end's own tests
+	cd frontend && npm run test
+
+.PHONY: test-stock
+test-stock: packages binary ## Stock Hocuspocus and y-websocket clients against the real server
+	cd frontend && npm run test:stock
+
+.PHONY: e2e
+e2e: packages frontend/dist/index.html binary ## The journeys in a browser
+	cd frontend && npm run test:e2e
+
+.PHONY: kill-test
+kill-test: binary ## Kills the server and counts what was lost: make kill-test KILLS=100
+	scripts/kill-test.sh $(KILLS)
+
+.PHONY: apply-patch-scenarios
+apply-patch-scenarios: ## Runs a folder of patch scenarios: make apply-patch-scenarios DIR=...
+	$(CARGO) run --locked -q -p ensemble-edit --example apply_patch_scenarios -- $(or $(DIR),$(error name the folder: make apply-patch-scenarios DIR=...))
+
+.PHONY: bench
+bench: ## Benchmarks and latencies, with the release profile
+	scripts/bench.sh $(ARGS)
+
+.PHONY: audit
+audit: ## Licences and advisories; installs cargo-deny where it is missing, which takes minutes
+	scripts/audit.sh
+
+##
+## Writing it
+##
+
+.PHONY: fmt
+fmt: packages ## Formats both languages
+	$(CARGO) fmt --all
+	cd frontend && npm run format
+
+.PHONY: gen
+gen: ## Writes the generated files: .env.example
+	scripts/gen.sh
+
+.PHONY: bless
+bless: packages ## Accepts changed snapshots
+	cd frontend && npx vitest run --project unit --update
+
+.PHONY: docs
+docs: ## The documentation of the crates, private items included
+	$(CARGO) doc --workspace --no-deps --document-private-items --locked
+
+.PHONY: clean
+clean: ## Removes what was built; keeps the data
+	$(CARGO) clean
+	rm -rf frontend/dist frontend/node_modules frontend/test-results
+
+##
+## Parts of the above
+##
+
+.PHONY: need-build
+need-build:
+	@scripts/need.sh build
+
+.PHONY: need-test
+need-test:
+	@scripts/need.sh test
+
+.PHONY: packages
+packages: frontend/node_modules/.package-lock.json
+
+frontend/node_modules/.package-lock.json: frontend/package-lock.json
+	cd frontend && npm ci --no-audit --no-fund
+	@touch $@
+
+.PHONY: page
+page: frontend/dist/index.html ## Builds the page
+
+frontend/dist/index.html: frontend/node_modules/.package-lock.json $(PAGE_SOURCES)
+	cd frontend && npm run build
+	@touch $@
+
+# The program the other tests start; the Rust tests have built it already.
+.PHONY: binary
+binary:
+	$(CARGO) build --locked -p ensemble-server
