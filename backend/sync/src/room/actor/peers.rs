@@ -212,9 +212,6 @@ impl RoomActor {
             self.acknowledge(id, true, false, None);
             return;
         }
-        if bytes.len() > limits::UPDATE_BYTES && peer.heard {
-            return self.refuse(id, &Refusal::HeldTooMuch);
-        }
         if !peer.heard || !peer.held.is_empty() {
             let ask = peer.asked.is_empty();
             self.hold(id, bytes);
