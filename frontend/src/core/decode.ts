@@ -157,6 +157,7 @@ export function decodeCreatedInvite(value: unknown): CreatedInvite {
   return {
     id: text(from, "id", "invite"),
     link: text(from, "link", "invite"),
+    secret: text(from, "secret", "invite"),
     role: oneOf(from.role, ROLES, "invite.role"),
     expires_at: optionalText(from, "expires_at"),
   };
@@ -232,7 +233,7 @@ export function decodeHunk(id: string, value: unknown): Hunk | null {
     const from = fields(value, "hunk");
     return {
       id,
-      document: optionalText(from, "document") ?? "",
+      document: optionalText(from, "document"),
       path: optionalText(from, "path") ?? "",
       state: oneOf(from.state, HUNK_STATES, "hunk.state"),
       anchor: from.anchor ?? null,

@@ -1,5 +1,7 @@
 /** What went wrong, what to say about it, and what a person can do. */
 
+import type { ErrorCode } from "./protocol.ts";
+
 /** A refusal by the server, or the lack of an answer. */
 export class RequestError extends Error {
   constructor(
@@ -19,7 +21,30 @@ interface Explanation {
   action: string;
 }
 
-const EXPLANATIONS: Record<string, Explanation> = {
+/** Every code of the server has an entry, and so have the two that only the page knows. */
+const EXPLANATIONS: Record<ErrorCode | "offline" | "unreadable", Explanation> = {
+  bad_request: {
+    title: "The server did not understand the page",
+    action: "Reload the page; it may be older than the server.",
+  },
+  agent_not_found: {
+    title: "This agent is not in the project any more",
+    action: "Reload the page.",
+  },
+  turn_running: { title: "This turn is still at work", action: "Stop it first." },
+  malformed_update: {
+    title: "The server refused a change",
+    action: "Reload the page to get the saved text.",
+  },
+  malformed_frame: { title: "The server did not understand the page", action: "Reload the page." },
+  method_not_allowed: {
+    title: "The server did not understand the page",
+    action: "Reload the page; it may be older than the server.",
+  },
+  unsupported_media_type: {
+    title: "The server did not understand the page",
+    action: "Reload the page; it may be older than the server.",
+  },
   not_signed_in: {
     title: "You are not signed in here",
     action: "Open the invite link again, or ask somebody in the project for a new one.",
@@ -100,8 +125,9 @@ export interface Told {
 
 /** The explanation of a code; an unknown one is told with the server's own words. */
 export function explainCode(code: string, detail = ""): Told {
-  const known = EXPLANATIONS[code];
-  if (known) return { ...known, requestId: null };
+  if (Object.hasOwn(EXPLANATIONS, code)) {
+    return { ...EXPLANATIONS[code as keyof typeof EXPLANATIONS], requestId: null };
+  }
   return { title: detail || "This did not work", action: "Try again.", requestId: null };
 }
 

@@ -1,88 +1,36 @@
-/** What travels between the page and the server, in the names of the wire. */
+/**
+ * What travels between the page and the server.
+ * Bodies of the HTTP API are generated from the server's own types; the replicas and presence,
+ * which travel as Yjs values, are written down here.
+ */
 
-export type Role = "owner" | "editor" | "viewer";
+import type {
+  Hunk as HunkBody,
+  HunkState,
+  ProjectSummary,
+  Review,
+  Role,
+  TurnError,
+  TurnStatus,
+} from "./protocol.gen.ts";
 
-/** A project as the caller sees it in lists and after creating or joining it. */
-export interface ProjectSummary {
-  id: string;
-  name: string;
-  role: Role;
-  created_at: string;
-}
-
-export interface Member {
-  id: string;
-  name: string;
-  color: string;
-  role: Role;
-}
-
-export interface Agent {
-  id: string;
-  name: string;
-  color: string;
-  model: string;
-  demo: boolean;
-}
-
-/** `GET /projects/{project}`. */
-export interface ProjectDetail extends ProjectSummary {
-  members: Member[];
-  agents: Agent[];
-  you: Member;
-}
-
-/** `POST /projects`. */
-export interface CreatedProject {
-  project: ProjectSummary;
-  link: string;
-}
-
-/** `POST /join`. */
-export interface Joined {
-  project: ProjectSummary;
-  role: Role;
-}
-
-/** `POST /projects/{project}/invites`. */
-export interface CreatedInvite {
-  id: string;
-  link: string;
-  role: Role;
-  expires_at: string | null;
-}
-
-/** `GET /projects/{project}/invites`. */
-export interface Invite {
-  id: string;
-  role: Role;
-  created_at: string;
-  expires_at: string | null;
-  max_uses: number | null;
-  uses: number;
-  revoked: boolean;
-}
-
-/** `GET /me`. */
-export interface Me {
-  id: string;
-  name: string;
-  color: string;
-}
-
-/** `GET /info`. */
-export interface ServerInfo {
-  version: string;
-  access: "open" | "invite";
-  model: { name: string; provider: string; demo: boolean };
-  secure: boolean;
-}
-
-/** `POST /socket-tickets`. */
-export interface SocketTicket {
-  ticket: string;
-  expires_at: string;
-}
+export type {
+  Agent,
+  CreatedInvite,
+  ErrorCode,
+  HunkState,
+  Info as ServerInfo,
+  Invite,
+  Me,
+  Member,
+  Project as ProjectDetail,
+  ProjectSummary,
+  Review as TurnReview,
+  Role,
+  SocketTicket,
+  TurnError,
+  TurnStatus,
+} from "./protocol.gen.ts";
 
 /** One entry of the tree replica. */
 export interface DocumentEntry {
@@ -93,23 +41,12 @@ export interface DocumentEntry {
   created_at: string;
 }
 
-export type TurnStatus = "queued" | "running" | "done" | "interrupted" | "failed";
-export type TurnReview = "open" | "accepted" | "rejected";
-export type HunkState = "applied" | "accepted" | "rejected" | "missed" | "reverted";
-
-/** One located piece of a turn's answer. */
-export interface Hunk {
-  id: string;
-  document: string;
-  path: string;
+/** One located piece of a turn's answer, as the turns replica has it. */
+export interface Hunk extends Omit<HunkBody, "state"> {
   state: HunkState;
   /** RelativePosition JSON, checked only when it is resolved. */
   anchor: unknown;
   head: unknown;
-  inserted: number;
-  deleted: number;
-  line: number | null;
-  reason: string | null;
 }
 
 export interface TurnUsage {
@@ -128,10 +65,10 @@ export interface Turn {
   created_at: string;
   finished_at: string | null;
   usage: TurnUsage | null;
-  error: { code: string; detail: string } | null;
+  error: TurnError | null;
   answer: string;
   hunks: Hunk[];
-  review: TurnReview;
+  review: Review;
 }
 
 /** The `user` field of a presence state. */
@@ -157,3 +94,15 @@ export interface PresenceState {
 
 /** The root of a text document. */
 export const CONTENT = "content";
+
+/** What the page needs of the answer to a new project; the token is for programs. */
+export interface CreatedProject {
+  project: ProjectSummary;
+  link: string;
+}
+
+/** What the page needs of the answer to joining. */
+export interface Joined {
+  project: ProjectSummary;
+  role: Role;
+}

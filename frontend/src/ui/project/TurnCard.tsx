@@ -190,7 +190,9 @@ function Hunks({ hunks }: { hunks: Hunk[] }) {
 
 function HunkRow({ hunk }: { hunk: Hunk }) {
   const workbench = useWorkbench();
-  const path = useSessionState((state) => state.documents.get(hunk.document)?.path ?? null);
+  const path = useSessionState(({ documents }) =>
+    hunk.document === null ? null : (documents.get(hunk.document)?.path ?? null),
+  );
   const name = (path ?? hunk.path).split("/").at(-1) || "a file";
   const place = hunk.line === null ? name : `${name}:${hunk.line}`;
   if (hunk.state === "missed") {
