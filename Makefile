@@ -103,7 +103,7 @@ fmt: packages ## Formats both languages
 	cd frontend && npm run format
 
 .PHONY: gen
-gen: ## Writes the generated files: .env.example
+gen: ## Writes the generated files: TypeScript types of the wire, .env.example
 	scripts/gen.sh
 
 .PHONY: bless
