@@ -8,7 +8,9 @@
 //! other in the order of the events, also across hunks. [`PatchedText`](crate::replay::PatchedText) is such
 //! a writer for a text nobody else edits.
 
+mod event;
 mod file;
+mod open_hunk;
 mod writer;
 
 use std::ops::Range;
@@ -16,120 +18,16 @@ use std::sync::Arc;
 
 use crate::diff::diff;
 use crate::hunk::{HunkId, Miss, MissReason, Missed};
-use crate::locate::{Aim, Matcher, Scope, locate};
+use crate::locate::Scope;
 use crate::patch::codex;
 use crate::patch::parser::{PatchParser, PatchToken};
 use crate::patch::{FileKind, LineKind, Mode, PatchLine, normalize_path};
-use crate::position::Utf16Offset;
 use crate::text_edit::TextEdit;
+pub use event::{PatchEvent, Summary};
 pub use file::Lookup;
 use file::{Files, OpenFile};
+use open_hunk::OpenHunk;
 use writer::Writer;
-
-/// What a patch did, in the order in which it settled.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum PatchEvent {
-    /// Text outside any patch, in pieces as it arrives.
-    Prose(String),
-    /// A section about a file begins.
-    FileBegan {
-        /// The path in its normal form.
-        path: Arc<str>,
-        /// What the section does.
-        kind: FileKind,
-    },
-    /// The place of a hunk is known; nothing is written yet.
-    HunkAimed {
-        /// The hunk.
-        hunk: HunkId,
-        /// Its file.
-        path: Arc<str>,
-        /// The line it starts at, counted from 1, unchanged lines included.
-        base_line: u32,
-        /// The lines of the base text known to belong to it so far.
-        range: Range<Utf16Offset>,
-    },
-    /// A hunk changes its file; several per hunk.
-    Edit {
-        /// The hunk.
-        hunk: HunkId,
-        /// Its file.
-        path: Arc<str>,
-        /// What goes, in the base text; empty for an insertion.
-        delete: Range<Utf16Offset>,
-        /// Where the text goes, in the base text; the start of `delete`.
-        insert_at: Utf16Offset,
-        /// What comes; empty for a deletion.
-        insert: String,
-    },
-    /// A hunk is complete; it had no edits when it changed nothing.
-    HunkDone {
-        /// The hunk.
-        hunk: HunkId,
-    },
-    /// A hunk, or the adding, removing or moving of a file, was not applied; none of it was written.
-    HunkMissed(Missed),
-    /// A later line of a hunk contradicted what was written of it; the writer takes all of it back.
-    HunkReverted(Missed),
-    /// A new file.
-    AddFile {
-        /// The hunk that stands for it.
-        hunk: HunkId,
-        /// Its path.
-        path: Arc<str>,
-        /// Its text.
-        text: String,
-    },
-    /// A file goes.
-    DeleteFile {
-        /// The hunk that stands for it.
-        hunk: HunkId,
-        /// Its path.
-        path: Arc<str>,
-    },
-    /// A file gets another path; later events name it by the new one, still in its old base text.
-    MoveFile {
-        /// The hunk that stands for it.
-        hunk: HunkId,
-        /// The path so far.
-        from: Arc<str>,
-        /// The new path; no document has it.
-        to: Arc<str>,
-    },
-    /// A line the grammar has no place for was skipped.
-    Malformed {
-        /// Its number in the model's answer, counted from 1.
-        line: u32,
-        /// What is wrong with it.
-        message: String,
-    },
-    /// The stream was interrupted inside a hunk. What was written of it stays, the rest is dropped.
-    HunkIncomplete {
-        /// The hunk.
-        hunk: HunkId,
-        /// Its path, as the answer gave it.
-        path: Arc<str>,
-        /// Whether any edit of it was emitted.
-        written: bool,
-    },
-    /// The stream is over; nothing follows.
-    Finished(Summary),
-}
-
-/// What was found in a stream.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
-    /// Patches.
-    pub patches: u32,
-    /// Hunks, files added, removed and moved included.
-    pub hunks: u32,
-    /// Hunks that were missed or taken back.
-    pub missed: u32,
-    /// Lines that were skipped.
-    pub malformed: u32,
-    /// Whether the stream was interrupted, or a patch lacks its closing marker.
-    pub unclosed: bool,
-}
 
 /// The state machine from a model's text to settled edits.
 ///
@@ -187,21 +85,6 @@ struct Add {
     path: Arc<str>,
     refused: Option<Miss>,
     text: String,
-}
-
-/// A hunk whose end has not come.
-#[derive(Debug)]
-struct OpenHunk {
-    id: HunkId,
-    scope: Scope,
-    lines: Vec<PatchLine>,
-    matcher: Matcher,
-    aimed: bool,
-    /// There once its place is settled.
-    writer: Option<Writer>,
-    wrote: bool,
-    /// Its failure was reported; its other lines are skipped.
-    failed: bool,
 }
 
 impl PatchStream {
@@ -662,50 +545,6 @@ impl PatchStream {
     fn missed(&mut self, hunk: HunkId, path: &Arc<str>, miss: Miss) {
         self.summary.missed += 1;
         self.events.push(PatchEvent::HunkMissed(Missed { hunk, path: path.clone(), miss }));
-    }
-}
-
-impl OpenHunk {
-    fn new(id: HunkId, scope: Scope) -> Self {
-        Self {
-            id,
-            scope,
-            lines: Vec::new(),
-            matcher: Matcher::default(),
-            aimed: false,
-            writer: None,
-            wrote: false,
-            failed: false,
-        }
-    }
-
-    /// The place at which the hunk may be written before its end.
-    fn early_place(&self, file: &OpenFile) -> Option<u32> {
-        let is_first_text = self.lines.is_empty() && file.table.len() == 0;
-        if is_first_text { Some(0) } else { self.matcher.settled_place(&self.scope) }
-    }
-
-    /// The lines of the base text the complete hunk covers.
-    fn locate(&self, file: &OpenFile, at_end: bool) -> Result<Range<u32>, Miss> {
-        let separators = self.lines.iter().rev().take_while(|line| line.is_separator()).count();
-        let lines = &self.lines[..self.lines.len() - separators];
-        let old: Vec<&str> =
-            lines.iter().filter(|line| line.kind != LineKind::Added).map(|line| line.text.as_str()).collect();
-        let len = file.table.len();
-        if old.is_empty() {
-            if at_end || len == 0 {
-                return Ok(len..len);
-            }
-            let message = format!(
-                "The hunk only adds lines and does not say where in `{}`. Give at least one unchanged line \
-                 before or after them.",
-                file.path
-            );
-            return Err(Miss::new(MissReason::NoContext, message));
-        }
-        let aim = Aim { scope: &self.scope, at_end, cursor: file.cursor, path: &file.path };
-        let place = locate(&file.table, &old, &aim)?;
-        Ok(place..place + old.len() as u32)
     }
 }
 

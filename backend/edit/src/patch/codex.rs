@@ -4,6 +4,7 @@
 //! file, and a changed file always ends with one.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use super::{
     ADD_FILE, BEGIN_PATCH, DELETE_FILE, END_OF_FILE, END_PATCH, LineKind, MOVE_TO, PatchLine, UPDATE_FILE,
@@ -130,17 +131,20 @@ fn parse_chunks(body: &[(&str, u32)], header: u32) -> Result<Vec<Chunk>, ParseEr
             if open && chunks.last().is_some_and(|chunk| chunk.lines.is_empty()) {
                 return Err(error(number, "the chunk in front of this one has no lines"));
             }
-            let heading = line.strip_prefix("@@ ").map(ToOwned::to_owned);
+            let heading = marker.strip_prefix("@@ ").map(ToOwned::to_owned);
             chunks.push(Chunk { heading, ..Chunk::default() });
             open = true;
         } else if marker == END_OF_FILE {
+            if chunks.is_empty() {
+                continue;
+            }
             let Some(chunk) = chunks.last_mut().filter(|chunk| open && !chunk.lines.is_empty()) else {
                 return Err(error(number, "the chunk has no lines"));
             };
             chunk.at_end = true;
             open = false;
         } else {
-            if !open && marker.is_empty() {
+            if !open && !chunks.is_empty() && marker.is_empty() {
                 continue;
             }
             if !open && !chunks.is_empty() {
@@ -187,26 +191,29 @@ pub(crate) fn apply(sections: &[Section], files: &mut Files) -> Result<(), Box<F
                 let text = files.get(&path).ok_or_else(missing)?;
                 let changed = update(text, chunks, &path).map_err(fail)?;
                 let to = move_to.as_deref().map(normalize_path).transpose().map_err(refused)?;
-                if to.is_some() {
+                if let Some(to) = to {
+                    // In this order a file that is moved onto itself is gone, as it is there.
+                    files.insert(to, changed);
                     files.remove(&path);
+                } else {
+                    files.insert(path, changed);
                 }
-                files.insert(to.unwrap_or(path), changed);
             }
         }
     }
     Ok(())
 }
 
-/// One chunk with its place.
-struct Placed {
+/// Neighboring lines that go and come, at their place.
+struct Run {
     at: u32,
-    covers: u32,
-    lines: Vec<PatchLine>,
+    removed: u32,
+    added: Vec<String>,
 }
 
 fn update(text: &str, chunks: &[Chunk], path: &str) -> Result<String, Miss> {
     let table = LineTable::new(text);
-    let mut placed = Vec::new();
+    let mut runs = Vec::new();
     let mut cursor = 0;
     for chunk in chunks {
         if let Some(heading) = &chunk.heading {
@@ -216,10 +223,7 @@ fn update(text: &str, chunks: &[Chunk], path: &str) -> Result<String, Miss> {
         }
         let mut lines = chunk.lines.clone();
         if old_lines(&lines).is_empty() {
-            // An added block goes to the end, but in front of an empty last line.
-            let before_empty = table.len() > 0 && table.line(table.len() - 1).is_empty();
-            let at = if before_empty { table.len() - 1 } else { table.len() };
-            placed.push(Placed { at, covers: 0, lines });
+            push_runs(lines, table.len(), &mut runs);
             continue;
         }
         let mut at = first_hit(&table, &old_lines(&lines), cursor, chunk.at_end);
@@ -231,43 +235,57 @@ fn update(text: &str, chunks: &[Chunk], path: &str) -> Result<String, Miss> {
             let old = old_lines(&chunk.lines).join("\n");
             return Err(Miss::new(MissReason::NotFound, format!("These lines are not in `{path}`:\n{old}")));
         };
-        let covers = old_lines(&lines).len() as u32;
-        cursor = at + covers;
-        placed.push(Placed { at, covers, lines });
+        cursor = at + old_lines(&lines).len() as u32;
+        push_runs(lines, at, &mut runs);
     }
-    placed.sort_by_key(|chunk| chunk.at);
-    Ok(write(&table, &placed))
+    runs.sort_by_key(|run| run.at);
+    Ok(write(&table, runs))
 }
 
-/// The text with all chunks applied.
-fn write(table: &LineTable, placed: &[Placed]) -> String {
+/// Cuts a chunk into runs.
+fn push_runs(lines: Vec<PatchLine>, mut at: u32, runs: &mut Vec<Run>) {
+    let mut open = false;
+    for line in lines {
+        if line.kind == LineKind::Kept {
+            open = false;
+            at += 1;
+            continue;
+        }
+        if !open {
+            runs.push(Run { at, removed: 0, added: Vec::new() });
+            open = true;
+        }
+        let Some(run) = runs.last_mut() else { continue };
+        if line.kind == LineKind::Removed {
+            run.removed += 1;
+            at += 1;
+        } else {
+            run.added.push(line.text);
+        }
+    }
+}
+
+/// The text with all runs applied.
+fn write(table: &LineTable, runs: Vec<Run>) -> String {
     let usual = table.usual_line_end();
     let mut result = String::with_capacity(table.text().len());
     let mut next = 0;
-    let copy = |line: u32, result: &mut String| {
-        result.push_str(table.line(line));
-        let end = table.line_end(line);
-        result.push_str(if end.is_empty() { usual } else { end });
-    };
-    for chunk in placed {
-        (next..chunk.at).for_each(|line| copy(line, &mut result));
-        next = next.max(chunk.at);
-        for line in &chunk.lines {
-            match line.kind {
-                LineKind::Kept => {
-                    copy(next, &mut result);
-                    next += 1;
-                }
-                LineKind::Removed => next += 1,
-                LineKind::Added => {
-                    result.push_str(&line.text);
-                    result.push_str(usual);
-                }
-            }
+    let copy = |lines: Range<u32>, result: &mut String| {
+        for line in lines {
+            result.push_str(table.line(line));
+            let end = table.line_end(line);
+            result.push_str(if end.is_empty() { usual } else { end });
         }
-        debug_assert!(next >= chunk.at + chunk.covers, "a chunk covers its old lines");
+    };
+    for run in runs {
+        copy(next..run.at, &mut result);
+        next = next.max(run.at) + run.removed;
+        for line in run.added {
+            result.push_str(&line);
+            result.push_str(usual);
+        }
     }
-    (next..table.len()).for_each(|line| copy(line, &mut result));
+    copy(next..table.len(), &mut result);
     result
 }
 
@@ -298,12 +316,11 @@ fn without_last_empty(mut lines: Vec<PatchLine>) -> Vec<PatchLine> {
 
 /// The first place from a line on, in the best way of agreeing that has one.
 fn first_hit<S: AsRef<str>>(table: &LineTable, block: &[S], from: u32, at_end: bool) -> Option<u32> {
-    let len = block.len() as u32;
-    let last = table.len().checked_sub(len)?;
+    let Some((first, rest)) = block.split_first() else { return Some(from) };
+    let last = table.len().checked_sub(block.len() as u32)?;
     if at_end && last < from {
         return None;
     }
-    let Some((first, rest)) = block.split_first() else { return Some(if at_end { last } else { from }) };
     let rank = |start: u32| {
         let mut worst = table.likeness(start, first.as_ref())?;
         for (wanted, line) in rest.iter().zip(start + 1..) {
