@@ -40,8 +40,7 @@ pub(crate) async fn respond(body: &Value, shared: Arc<Shared>) -> Response<Body>
         ));
     }
     let answer = rules::answer(messages, shared.options.obedience);
-    let text =
-        answer.patch.map_or_else(|| answer.text.clone(), |patch| rules::fenced(&answer.text, &patch));
+    let text = answer.patch.map_or_else(|| answer.text.clone(), |patch| rules::fenced(&answer.text, &patch));
     let read: u64 = messages.iter().map(|message| pace::count(&message.to_string())).sum();
     let id = shared.id("chatcmpl");
     let created = shared.now();

@@ -83,7 +83,12 @@ async fn route(
     sockets: mpsc::Sender<Request<Incoming>>,
 ) -> Response<Body> {
     if !is_allowed(&request, &shared) {
-        return refusal_response(&Refusal::coded(401, "invalid_api_key", "Incorrect API key provided.", None));
+        return refusal_response(&Refusal::coded(
+            401,
+            "invalid_api_key",
+            "Incorrect API key provided.",
+            None,
+        ));
     }
     let path = request.uri().path().trim_end_matches('/').to_owned();
     match (request.method(), path.as_str()) {
@@ -121,9 +126,10 @@ fn upgrade(
 ) -> Response<Body> {
     let headers = request.headers();
     let has = |name, word: &str| {
-        headers.get(name).and_then(|value: &HeaderValue| value.to_str().ok()).is_some_and(|value| {
-            value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word))
-        })
+        headers
+            .get(name)
+            .and_then(|value: &HeaderValue| value.to_str().ok())
+            .is_some_and(|value| value.split(',').any(|part| part.trim().eq_ignore_ascii_case(word)))
     };
     let asks = has(UPGRADE, "websocket") && has(CONNECTION, "upgrade") && has(SEC_WEBSOCKET_VERSION, "13");
     let key = headers.get(SEC_WEBSOCKET_KEY).map(|key| derive_accept_key(key.as_bytes()));
@@ -132,7 +138,10 @@ fn upgrade(
         return refusal_response(&refusal);
     };
     if let Some(status) = shared.options.refuse_upgrades {
-        return refusal_response(&Refusal { status, ..Refusal::invalid("There is no WebSocket here.", None) });
+        return refusal_response(&Refusal {
+            status,
+            ..Refusal::invalid("There is no WebSocket here.", None)
+        });
     }
     let Ok(accept) = HeaderValue::try_from(accept) else {
         return refusal_response(&Refusal::invalid("The WebSocket key is not valid.", None));

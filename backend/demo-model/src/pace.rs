@@ -61,7 +61,12 @@ mod tests {
 
     #[test]
     fn tokens_join_to_the_text() {
-        for text in ["", "a", "*** Begin Patch\n*** Update File: a.py\n", "\u{1f642}\u{e9}\u{1f642} and so on, for a while"] {
+        for text in [
+            "",
+            "a",
+            "*** Begin Patch\n*** Update File: a.py\n",
+            "\u{1f642}\u{e9}\u{1f642} and so on, for a while",
+        ] {
             assert_eq!(tokens(text).collect::<String>(), text);
         }
         let text = "x".repeat(4000);

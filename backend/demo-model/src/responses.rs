@@ -92,7 +92,9 @@ pub(crate) fn read_create(body: &Value, shared: &Shared) -> Result<Create, Refus
     let input = match body.get("input") {
         None | Some(Value::Null) => vec![],
         Some(Value::String(text)) => {
-            vec![json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]})]
+            vec![
+                json!({"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}),
+            ]
         }
         Some(Value::Array(items)) => items.clone(),
         Some(_) => return Err(Refusal::invalid("'input' must be a string or an array.", Some("input"))),
@@ -111,7 +113,8 @@ pub(crate) fn read_create(body: &Value, shared: &Shared) -> Result<Create, Refus
     };
     let lane = text("stream_id")?;
     if let Some(lane) = &lane {
-        let plain = |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
+        let plain =
+            |character: char| character.is_ascii_alphanumeric() || matches!(character, '_' | '.' | '-');
         if lane.is_empty() || lane.len() > LANE_NAME || !lane.chars().all(plain) {
             return Err(Refusal::coded(400, "invalid_stream_id", "Invalid 'stream_id'.", Some("stream_id")));
         }
@@ -304,10 +307,14 @@ impl Answering<'_> {
         if let Some(Fault::Error { after: 0, .. }) = &self.create.fault {
             return self.fault().await;
         }
-        self.event("response.created", json!({"response": self.response("in_progress", Value::Null)})).await?;
+        self.event("response.created", json!({"response": self.response("in_progress", Value::Null)}))
+            .await?;
         if self.create.generate {
-            self.event("response.in_progress", json!({"response": self.response("in_progress", Value::Null)}))
-                .await?;
+            self.event(
+                "response.in_progress",
+                json!({"response": self.response("in_progress", Value::Null)}),
+            )
+            .await?;
             self.fault().await?;
             for (index, output) in plan(self.create, conversation, self.shared).into_iter().enumerate() {
                 match self.item(index, output).await {
@@ -419,10 +426,9 @@ impl Answering<'_> {
 
     async fn message(&mut self, index: usize, text: &str) -> Result<(), Stop> {
         let id = self.shared.id("msg");
-        let part = |text: &str| json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text});
-        let item = |status: &str, content: Vec<Value>| {
-            json!({"id": id, "type": "message", "role": "assistant", "status": status, "content": content})
-        };
+        let part =
+            |text: &str| json!({"type": "output_text", "annotations": [], "logprobs": [], "text": text});
+        let item = |status: &str, content: Vec<Value>| json!({"id": id, "type": "message", "role": "assistant", "status": status, "content": content});
         let added = json!({"output_index": index, "item": item("in_progress", vec![])});
         self.event("response.output_item.added", added).await?;
         let place = |mut fields: Value| {

@@ -236,8 +236,9 @@ impl Session {
             Frame::Over(items) => {
                 let Some(lane) = self.lanes.get_mut(&name) else { return Ok(()) };
                 if let Some((id, store)) = lane.active.take() {
-                    lane.latest =
-                        items.filter(|items| size(items) <= REMEMBERED_BYTES).map(|items| Remembered { id, items });
+                    lane.latest = items
+                        .filter(|items| size(items) <= REMEMBERED_BYTES)
+                        .map(|items| Remembered { id, items });
                     if let Some(latest) = lane.latest.clone().filter(|_| store) {
                         self.shared.store(latest);
                     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use ensemble_demo_model::{DemoOptions, ErrorShape, Fault};
 use ensemble_model::{
-    CancellationToken, DoneReason, InputItem, ModelError, ModelEvent, ModelSettings, Spare, ToolKind, Transport,
-    connect,
+    CancellationToken, DoneReason, InputItem, ModelError, ModelEvent, ModelSettings, Spare, ToolKind,
+    Transport, connect,
 };
 
 use crate::support::{
@@ -62,9 +62,7 @@ async fn one_connection_serves_many_calls_and_continues_them() {
                 request.input.push(InputItem::ToolOutput { call_id, kind, output: "applied".into() });
             }
         }
-        request.input.push(InputItem::UserText(
-            "<prompt>\nrename done to finished\n</prompt>".into(),
-        ));
+        request.input.push(InputItem::UserText("<prompt>\nrename done to finished\n</prompt>".into()));
     }
     assert_eq!(demo.options.stats.calls(), 5);
     assert_eq!(demo.options.stats.connections(), 1);
@@ -222,9 +220,11 @@ async fn every_error_shape_ends_the_call() {
     let provider = demo.connect(Transport::ResponsesWs);
     for shape in [ErrorShape::Nested, ErrorShape::Flat, ErrorShape::Failed] {
         for after in [0, 1, 5] {
-            for (code, retryable) in
-                [("server_is_overloaded", true), ("context_length_exceeded", false), ("invalid_prompt", false)]
-            {
+            for (code, retryable) in [
+                ("server_is_overloaded", true),
+                ("context_length_exceeded", false),
+                ("invalid_prompt", false),
+            ] {
                 demo.options.faults.push(Fault::Error { shape, code: code.into(), after });
                 let events = ask(&provider, rename_request()).await;
                 assert_well_formed(&events);
@@ -331,7 +331,8 @@ async fn a_server_that_never_answers_the_handshake_is_given_up() {
     let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
     let mut settings = ModelSettings::new("Mute", "demo", &base_url, Transport::ResponsesWs);
     settings.limits.connect = Duration::from_millis(50);
-    let error = connect(settings).unwrap().call(rename_request(), CancellationToken::new()).await.unwrap_err();
+    let error =
+        connect(settings).unwrap().call(rename_request(), CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, ModelError::TimedOut { during: "connecting", .. }), "{error:?}");
     drop(listener);
 }
@@ -399,7 +400,8 @@ async fn a_key_is_sent_and_never_shown() {
         code: format!("{KEY} rename total"),
         after: 2,
     });
-    let provider = connect(demo.settings(Transport::ResponsesWs).with_api_key(KEY.to_owned().into())).unwrap();
+    let provider =
+        connect(demo.settings(Transport::ResponsesWs).with_api_key(KEY.to_owned().into())).unwrap();
     let events = collect(provider.call(rename_request(), CancellationToken::new()).await.unwrap()).await;
     let error = last_error(&events);
     assert!(!format!("{error} {error:?}").contains("canary"));
