@@ -19,6 +19,7 @@ const READY = /Ensemble is ready at (http:\/\/[\w.:[\]-]+)/;
 export class TestServer {
   private constructor(
     private readonly data: string,
+    private readonly environment: Record<string, string>,
     private child: ChildProcess,
     /** `http://127.0.0.1:PORT`; the same after a restart. */
     readonly url: string,
@@ -31,7 +32,7 @@ export class TestServer {
     }
     const data = mkdtempSync(join(tmpdir(), "ensemble-test-"));
     const { child, url } = await launch(data, "127.0.0.1:0", environment);
-    return new TestServer(data, child, url);
+    return new TestServer(data, environment, child, url);
   }
 
   get socketUrl(): string {
@@ -50,7 +51,7 @@ export class TestServer {
 
   /** Starts it again on the same port and data. */
   async restart(): Promise<void> {
-    const { child } = await launch(this.data, new URL(this.url).host, {});
+    const { child } = await launch(this.data, new URL(this.url).host, this.environment);
     this.child = child;
   }
 

@@ -1,0 +1,205 @@
+/** A browser for the journeys, and the words they are told in. */
+
+import { execFileSync } from "node:child_process";
+import { mkdirSync } from "node:fs";
+import { join } from "node:path";
+import { type Browser, type BrowserContext, chromium, type Page } from "playwright-core";
+
+/** Where pictures of the page go. */
+export const RESULTS = join(import.meta.dirname, "..", "test-results");
+
+const NAMES = ["chromium", "chromium-browser", "google-chrome-stable", "google-chrome"];
+
+function findChromium(): string {
+  if (process.env.CHROMIUM) return process.env.CHROMIUM;
+  for (const name of NAMES) {
+    try {
+      return execFileSync("sh", ["-c", `command -v ${name}`], { encoding: "utf8" }).trim();
+    } catch {
+      // The next name may be the one this system uses.
+    }
+  }
+  throw new Error("no Chromium found; on Debian: apt-get install chromium, or set CHROMIUM");
+}
+
+export async function launchBrowser(): Promise<Browser> {
+  mkdirSync(RESULTS, { recursive: true });
+  return chromium.launch({
+    executablePath: findChromium(),
+    args: [
+      // Chromium has no sandbox for root, which is who runs this in a container.
+      ...(process.getuid?.() === 0 ? ["--no-sandbox"] : []),
+      "--disable-gpu",
+      "--disable-quic",
+      "--no-first-run",
+      "--disable-background-networking",
+      "--disable-component-update",
+      "--disable-sync",
+    ],
+  });
+}
+
+/** The size of a laptop's window and of a phone. */
+export const WIDE = { width: 1440, height: 900 };
+export const NARROW = { width: 390, height: 844 };
+
+/** One person at one browser. */
+export class Person {
+  /** What the page complained about: errors, and violations of its policy. */
+  readonly complaints: string[] = [];
+
+  private constructor(
+    readonly name: string,
+    readonly context: BrowserContext,
+    readonly page: Page,
+  ) {}
+
+  static async arrive(browser: Browser, name: string, viewport = WIDE): Promise<Person> {
+    const context = await browser.newContext({
+      viewport,
+      colorScheme: "light",
+      permissions: ["clipboard-read", "clipboard-write"],
+    });
+    const page = await context.newPage();
+    page.setDefaultTimeout(20_000);
+    const person = new Person(name, context, page);
+    page.on("pageerror", (error) => person.complaints.push(String(error.stack ?? error)));
+    page.on("console", (message) => {
+      if (message.type() !== "error") return;
+      // Browsers report every answer that is not a success, and a lost connection.
+      if (/Failed to load resource|WebSocket connection to/.test(message.text())) return;
+      person.complaints.push(message.text());
+    });
+    return person;
+  }
+
+  /** Makes a project from the start page. */
+  async startProject(url: string, project: string): Promise<void> {
+    const { page } = this;
+    await page.goto(url);
+    await page.getByRole("textbox", { name: "Project" }).fill(project);
+    await page.getByLabel("Your name").fill(this.name);
+    await page.getByRole("button", { name: "Start a project" }).click();
+    await page.waitForURL(/\/p\//);
+    await this.isSaved();
+  }
+
+  /** Goes through an invite link. */
+  async follow(link: string): Promise<void> {
+    const { page } = this;
+    await page.goto(link);
+    await page.getByLabel("Your name").fill(this.name);
+    await page.getByRole("button", { name: "Join" }).click();
+    await page.waitForURL(/\/p\//);
+  }
+
+  /** Makes a link in the share dialog. */
+  async inviteLink(role: "Can edit" | "Can read"): Promise<string> {
+    const { page } = this;
+    await page.getByRole("button", { name: "Share" }).click();
+    await page.getByRole("radio", { name: role }).click();
+    const before = await page
+      .getByLabel("Invite link")
+      .inputValue()
+      .catch(() => "");
+    await page.getByRole("button", { name: /^(New|Create) link$/ }).click();
+    await page.waitForFunction((old) => {
+      const field = document.querySelector<HTMLInputElement>('[aria-label="Invite link"]');
+      return field !== null && field.value !== old;
+    }, before);
+    const link = await page.getByLabel("Invite link").inputValue();
+    await page.keyboard.press("Escape");
+    return link;
+  }
+
+  async newFile(path: string): Promise<void> {
+    const { page } = this;
+    await page.getByRole("button", { name: "New file" }).first().click();
+    await page.getByLabel("Path of the new file").fill(path);
+    await page.keyboard.press("Enter");
+    await page.locator(`[data-row="file:${path}"][aria-selected="true"]`).waitFor();
+    await this.seesEditor();
+  }
+
+  async openFile(path: string): Promise<void> {
+    await this.page.locator(`[data-row="file:${path}"]`).click();
+    await this.seesEditor();
+  }
+
+  async seesEditor(): Promise<void> {
+    await this.page.locator(".cm-content").waitFor();
+  }
+
+  /** Pastes as a person does, through the clipboard. */
+  async paste(text: string): Promise<void> {
+    await this.page.locator(".cm-content").click();
+    await this.page.evaluate((value) => navigator.clipboard.writeText(value), text);
+    await this.page.keyboard.press("Control+v");
+  }
+
+  /** The whole text of the editor, also what is not drawn. */
+  async text(): Promise<string> {
+    return this.page.evaluate(() => {
+      const content = document.querySelector(".cm-content") as unknown as {
+        cmTile: { root: { view: { state: { doc: { toString(): string } } } } };
+      } | null;
+      return content ? content.cmTile.root.view.state.doc.toString() : "";
+    });
+  }
+
+  /** Puts the cursor right behind a piece of text. */
+  async clickBehind(piece: string): Promise<void> {
+    await this.page.evaluate((wanted) => {
+      const content = document.querySelector(".cm-content") as unknown as {
+        cmTile: {
+          root: {
+            view: {
+              state: { doc: { toString(): string } };
+              dispatch(spec: object): void;
+              focus(): void;
+            };
+          };
+        };
+      };
+      const { view } = content.cmTile.root;
+      const at = view.state.doc.toString().indexOf(wanted);
+      if (at < 0) throw new Error(`the editor has no ${wanted}`);
+      view.dispatch({
+        selection: { anchor: at + wanted.length },
+        scrollIntoView: true,
+        userEvent: "select",
+      });
+      view.focus();
+    }, piece);
+  }
+
+  async type(text: string): Promise<void> {
+    await this.page.keyboard.type(text);
+  }
+
+  /** Waits until the page says that everything is on the server's disk. */
+  async isSaved(): Promise<void> {
+    await this.page.locator('[data-save-state="saved"]').waitFor();
+  }
+
+  /** Asks the agent in the panel; returns the turn's card. */
+  async ask(prompt: string) {
+    const { page } = this;
+    const before = await page.locator("article[data-turn]").count();
+    const field = page.getByLabel("Prompt for the agent");
+    await field.fill(prompt);
+    await field.press("Enter");
+    await page.locator("article[data-turn]").nth(before).waitFor();
+    return page.locator("article[data-turn]").nth(before);
+  }
+
+  /** A picture of the page in both themes. */
+  async picture(name: string): Promise<void> {
+    for (const colorScheme of ["light", "dark"] as const) {
+      await this.page.emulateMedia({ colorScheme });
+      const width = this.page.viewportSize()?.width ?? 0;
+      await this.page.screenshot({ path: join(RESULTS, `${name}-${width}-${colorScheme}.png`) });
+    }
+    await this.page.emulateMedia({ colorScheme: "light" });
+  }
+}
