@@ -11,15 +11,14 @@
 mod event;
 mod file;
 mod open_hunk;
+mod whole;
 mod writer;
 
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::diff::diff;
 use crate::hunk::{HunkId, Miss, MissReason, Missed};
 use crate::locate::Scope;
-use crate::patch::codex;
 use crate::patch::parser::{PatchParser, PatchToken};
 use crate::patch::{FileKind, LineKind, Mode, PatchLine, normalize_path};
 use crate::text_edit::TextEdit;
@@ -27,6 +26,7 @@ pub use event::{PatchEvent, Summary};
 pub use file::Lookup;
 use file::{Files, OpenFile};
 use open_hunk::OpenHunk;
+use whole::replace_events;
 use writer::Writer;
 
 /// The state machine from a model's text to settled edits.
@@ -485,57 +485,6 @@ impl PatchStream {
         self.events.extend(replace_events(hunk, file, &text));
     }
 
-    /// Does everything at once, as the Codex command line tool does.
-    fn finish_codex(&mut self, whole: &str) {
-        let sections = match codex::parse(whole) {
-            Ok(sections) => sections,
-            Err(error) => {
-                self.summary.malformed += 1;
-                self.events.push(PatchEvent::Malformed { line: error.line, message: error.message });
-                return;
-            }
-        };
-        self.summary.patches = 1;
-        let mut before = codex::Files::new();
-        for path in sections.iter().flat_map(codex::Section::paths) {
-            if let Ok(path) = normalize_path(path)
-                && let Some(file) = self.files.get(&path)
-            {
-                before.insert(path, file.table.text().to_owned());
-            }
-        }
-        let mut after = before.clone();
-        let failure = codex::apply(&sections, &mut after).err();
-        for (path, text) in &before {
-            let hunk = HunkId(self.summary.hunks);
-            match after.get(path) {
-                Some(changed) if changed == text => continue,
-                Some(changed) => {
-                    let Some(file) = self.files.get(path) else { continue };
-                    let kind = FileKind::Update;
-                    self.events.push(PatchEvent::FileBegan { path: file.path.clone(), kind });
-                    self.events.extend(replace_events(hunk, file, changed));
-                }
-                None => {
-                    let path: Arc<str> = path.as_str().into();
-                    self.events.push(PatchEvent::FileBegan { path: path.clone(), kind: FileKind::Delete });
-                    self.events.push(PatchEvent::DeleteFile { hunk, path });
-                }
-            }
-            self.summary.hunks += 1;
-        }
-        for (path, text) in after.into_iter().filter(|(path, _)| !before.contains_key(path)) {
-            let hunk = self.next_hunk();
-            let path: Arc<str> = path.into();
-            self.events.push(PatchEvent::FileBegan { path: path.clone(), kind: FileKind::Add });
-            self.events.push(PatchEvent::AddFile { hunk, path, text });
-        }
-        if let Some(failure) = failure {
-            let hunk = self.next_hunk();
-            self.missed(hunk, &failure.path.into(), failure.miss);
-        }
-    }
-
     fn next_hunk(&mut self) -> HunkId {
         let hunk = HunkId(self.summary.hunks);
         self.summary.hunks += 1;
@@ -557,23 +506,6 @@ fn edit_event(hunk: HunkId, file: &OpenFile, edit: TextEdit) -> PatchEvent {
     let delete = file.table.index().utf16_range(&edit.range).expect("edits lie between characters");
     let insert_at = delete.start;
     PatchEvent::Edit { hunk, path: file.path.clone(), delete, insert_at, insert: edit.replacement }
-}
-
-/// The events of one hunk that gives a file another text.
-fn replace_events(hunk: HunkId, file: &OpenFile, text: &str) -> Vec<PatchEvent> {
-    let edits = diff(file.table.text(), text).into_edits();
-    let mut events = Vec::with_capacity(edits.len() + 2);
-    if let (Some(first), Some(last)) = (edits.first(), edits.last()) {
-        let index = file.table.index();
-        let range = index
-            .utf16_range(&(first.range.start..last.range.end))
-            .expect("edits are in order and lie between characters");
-        let base_line = index.line_column_of(range.start).map_or(1, |at| at.line + 1);
-        events.push(PatchEvent::HunkAimed { hunk, path: file.path.clone(), base_line, range });
-    }
-    events.extend(edits.into_iter().map(|edit| edit_event(hunk, file, edit)));
-    events.push(PatchEvent::HunkDone { hunk });
-    events
 }
 
 fn no_such_file(path: &str) -> Miss {
