@@ -1,0 +1,300 @@
+//! Who is calling: session cookies, bearer tokens, socket tickets, invite secrets.
+//!
+//! Secrets are random, opaque and shown once; what is kept is their SHA-256 hash. Tickets live in memory.
+//! What a caller may do is decided in [`access`](crate::access).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use ensemble_protocol::error::ErrorCode;
+use ensemble_protocol::id::{MemberId, ProjectId, Role, SessionId, TokenId};
+use ensemble_protocol::limits;
+use ensemble_store::{Change, Clock, Hash, Ids, Member, Store, Write};
+use http::HeaderMap;
+use http::header::{AUTHORIZATION, COOKIE};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use time::OffsetDateTime;
+
+use crate::error::ApiError;
+
+/// How a bearer token begins, so that people and secret scanners know what they found.
+const TOKEN_PREFIX: &str = "ens_";
+/// How a socket ticket begins.
+const TICKET_PREFIX: &str = "tkt_";
+/// Bytes of an invite secret: 128 bits cannot be guessed and keep the link short.
+const INVITE_SECRET_BYTES: usize = 16;
+/// A session is extended when it was last extended longer ago than this, to spare a write per request.
+const SESSION_TOUCH: time::Duration = time::Duration::days(1);
+
+/// How somebody showed who they are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Credential {
+    /// A browser's cookie.
+    Session(SessionId),
+    /// A bearer token, with what it is limited to.
+    Token {
+        /// The only project it opens; every project of the member where it is none.
+        project: Option<ProjectId>,
+        /// The most it may do.
+        role: Role,
+    },
+}
+
+/// Somebody who is signed in.
+#[derive(Debug, Clone)]
+pub struct Caller {
+    /// Who.
+    pub member: Member,
+    /// By what.
+    pub credential: Credential,
+}
+
+/// A secret just made: shown once, then only its hash is known.
+#[derive(Clone)]
+pub struct NewSecret {
+    text: String,
+    /// What is kept.
+    pub hash: Hash,
+}
+
+impl std::fmt::Debug for NewSecret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("NewSecret(..)")
+    }
+}
+
+impl NewSecret {
+    fn new(prefix: &str, bytes: &[u8]) -> Self {
+        let text = format!("{prefix}{}", URL_SAFE_NO_PAD.encode(bytes));
+        let hash = hash(&text);
+        Self { text, hash }
+    }
+
+    /// The secret itself, for its owner.
+    pub fn reveal(self) -> String {
+        self.text
+    }
+
+    /// The secret itself, while it is still needed.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
+/// The hash a secret is kept as. Secrets are random and long, so that no slow hash is needed.
+pub fn hash(secret: &str) -> Hash {
+    Hash(Sha256::digest(secret.as_bytes()).into())
+}
+
+#[derive(Debug)]
+struct Ticket {
+    member: MemberId,
+    credential: Credential,
+    expires_at: OffsetDateTime,
+}
+
+/// Tickets that wait to be presented. All live equally long, so the oldest is also the first to expire.
+#[derive(Debug, Default)]
+struct Tickets {
+    waiting: HashMap<Hash, Ticket>,
+    order: VecDeque<Hash>,
+}
+
+impl Tickets {
+    fn forget_expired(&mut self, now: OffsetDateTime) {
+        while let Some(first) = self.order.front() {
+            if self.waiting.get(first).is_some_and(|ticket| now < ticket.expires_at) {
+                break;
+            }
+            self.waiting.remove(first);
+            self.order.pop_front();
+        }
+    }
+}
+
+/// Finds out who is calling.
+#[derive(Clone)]
+pub struct Auth {
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+    tickets: Arc<Mutex<Tickets>>,
+    /// Lets one person make the first project of a server that is not open.
+    first: Arc<Mutex<Option<Hash>>>,
+}
+
+impl Auth {
+    /// Works on these.
+    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
+        Self { store, clock, ids, tickets: Arc::default(), first: Arc::default() }
+    }
+
+    /// Who sent this request, by bearer token or else by cookie.
+    ///
+    /// A token that is not valid is refused even beside a valid cookie; an old cookie is as good as none.
+    pub async fn caller(&self, headers: &HeaderMap, cookie: &str) -> Result<Option<Caller>, ApiError> {
+        if let Some(value) = headers.get(AUTHORIZATION) {
+            let token = value
+                .to_str()
+                .ok()
+                .and_then(|text| text.split_once(' '))
+                .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+                .map(|(_, token)| token.trim())
+                .ok_or_else(|| not_signed_in("the Authorization header has to be `Bearer` and a token"))?;
+            return self.bearer(token).await.map(Some);
+        }
+        match session_cookie(headers, cookie) {
+            Some(secret) => self.session(&secret).await,
+            None => Ok(None),
+        }
+    }
+
+    /// The owner of a bearer token.
+    pub async fn bearer(&self, token: &str) -> Result<Caller, ApiError> {
+        let unknown = || not_signed_in("this token is not valid");
+        if token.len() > limits::TOKEN_BYTES || !token.starts_with(TOKEN_PREFIX) {
+            return Err(unknown());
+        }
+        let token = self.store.token_by_hash(hash(token)).await?.ok_or_else(unknown)?;
+        let member = self.store.member(token.member).await?.ok_or_else(unknown)?;
+        Ok(Caller { member, credential: Credential::Token { project: token.project, role: token.role } })
+    }
+
+    async fn session(&self, secret: &str) -> Result<Option<Caller>, ApiError> {
+        let Some(session) = self.store.session_by_hash(hash(secret)).await? else { return Ok(None) };
+        let Some(member) = self.store.member(session.member).await? else { return Ok(None) };
+        let now = self.clock.now();
+        if now - session.last_seen_at > SESSION_TOUCH {
+            let touch = Change::TouchSession { id: session.id, expires_at: now + limits::SESSION_LIFE };
+            self.store.commit(Write::changes([touch])).await?;
+        }
+        Ok(Some(Caller { member, credential: Credential::Session(session.id) }))
+    }
+
+    /// A session for a browser, and the row that keeps it.
+    pub fn new_session(&self, member: MemberId) -> (NewSecret, Change) {
+        let secret = NewSecret::new("", &self.ids.secret());
+        let change = Change::CreateSession {
+            id: SessionId::from_uuid(self.ids.uuid()),
+            member,
+            hash: secret.hash,
+            expires_at: self.clock.now() + limits::SESSION_LIFE,
+        };
+        (secret, change)
+    }
+
+    /// A bearer token for one project, and the row that keeps it.
+    pub fn new_token(
+        &self,
+        member: MemberId,
+        project: ProjectId,
+        role: Role,
+        name: &str,
+    ) -> (NewSecret, Change) {
+        let secret = NewSecret::new(TOKEN_PREFIX, &self.ids.secret());
+        let change = Change::CreateToken {
+            id: TokenId::from_uuid(self.ids.uuid()),
+            hash: secret.hash,
+            member,
+            project: Some(project),
+            role,
+            name: name.into(),
+            expires_at: None,
+        };
+        (secret, change)
+    }
+
+    /// The secret of an invite link.
+    pub fn new_invite_secret(&self) -> NewSecret {
+        NewSecret::new("", &self.ids.secret()[..INVITE_SECRET_BYTES])
+    }
+
+    /// Makes a ticket for a socket: valid for a short while, for the first socket that presents it.
+    pub fn issue_ticket(&self, caller: &Caller) -> Result<(NewSecret, OffsetDateTime), ApiError> {
+        let secret = NewSecret::new(TICKET_PREFIX, &self.ids.secret());
+        let now = self.clock.now();
+        let expires_at = now + limits::TICKET_LIFE;
+        let mut tickets = self.tickets.lock();
+        tickets.forget_expired(now);
+        if tickets.waiting.len() >= limits::TICKETS {
+            return Err(ApiError::busy("too many people are connecting at once; try again in half a minute"));
+        }
+        let ticket = Ticket { member: caller.member.id, credential: caller.credential.clone(), expires_at };
+        tickets.waiting.insert(secret.hash, ticket);
+        tickets.order.push_back(secret.hash);
+        Ok((secret, expires_at))
+    }
+
+    /// Whether a text is meant to be a ticket rather than a bearer token.
+    pub fn is_ticket(text: &str) -> bool {
+        text.starts_with(TICKET_PREFIX)
+    }
+
+    /// Takes a ticket, which is then used up, and gives back who it was made for.
+    pub async fn redeem(&self, ticket: &str) -> Result<Caller, ApiError> {
+        let bad = || ApiError::new(ErrorCode::BadTicket, "this ticket is unknown, used up or too old");
+        let now = self.clock.now();
+        let ticket = {
+            let mut tickets = self.tickets.lock();
+            tickets.forget_expired(now);
+            tickets.waiting.remove(&hash(ticket)).ok_or_else(bad)?
+        };
+        let member = self.store.member(ticket.member).await?.ok_or_else(bad)?;
+        Ok(Caller { member, credential: ticket.credential })
+    }
+
+    /// Makes the secret by which somebody may make the first project.
+    pub fn new_first_secret(&self) -> NewSecret {
+        let secret = self.new_invite_secret();
+        *self.first.lock() = Some(secret.hash);
+        secret
+    }
+
+    /// Takes the secret by which somebody may make the first project; whether it was that one.
+    pub fn take_first_secret(&self, secret: &str) -> bool {
+        self.first.lock().take_if(|kept| *kept == hash(secret)).is_some()
+    }
+}
+
+/// The refusal of whoever has to sign in first.
+pub(crate) fn not_signed_in(detail: &'static str) -> ApiError {
+    ApiError::new(ErrorCode::NotSignedIn, detail)
+}
+
+/// The session's secret in a request's cookies.
+pub(crate) fn session_cookie(headers: &HeaderMap, name: &str) -> Option<String> {
+    headers
+        .get_all(COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find(|(key, _)| *key == name)
+        .map(|(_, value)| value.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cookie_is_found_among_others() {
+        let mut headers = HeaderMap::new();
+        headers.append(COOKIE, "a=1; ensemble=two".parse().unwrap());
+        headers.append(COOKIE, "__Host-ensemble=three".parse().unwrap());
+        assert_eq!(session_cookie(&headers, "ensemble").as_deref(), Some("two"));
+        assert_eq!(session_cookie(&headers, "__Host-ensemble").as_deref(), Some("three"));
+        assert_eq!(session_cookie(&headers, "b"), None);
+    }
+
+    #[test]
+    fn a_secret_prints_nothing_of_itself() {
+        let secret = NewSecret::new(TOKEN_PREFIX, &[7; 32]);
+        assert!(secret.text().starts_with(TOKEN_PREFIX));
+        assert_eq!(format!("{secret:?}"), "NewSecret(..)");
+        assert_eq!(secret.hash, hash(&secret.clone().reveal()));
+    }
+}

@@ -1,0 +1,313 @@
+//! Making projects, joining them, and looking at them.
+
+use ensemble_protocol::error::ErrorCode;
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, Role};
+use ensemble_protocol::rest;
+use ensemble_store::{Change, Member, Project, Write};
+use ensemble_sync::room::ReplicaWrite;
+
+use super::{Commands, names, tree};
+use crate::access::{Access, scope_of};
+use crate::auth::{Caller, Credential, NewSecret};
+use crate::error::{ApiError, invite_invalid};
+
+/// What a project called by nobody is called, when the first owner comes by the first link.
+const FIRST_PROJECT: &str = "My project";
+
+/// The files of the template `welcome`.
+const WELCOME: [(&str, &str); 2] = [
+    ("README.md", include_str!("../templates/welcome/README.md")),
+    ("main.py", include_str!("../templates/welcome/main.py")),
+];
+
+/// What a project is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Template {
+    /// Nothing.
+    Empty,
+    /// Two files that say what one can do here.
+    Welcome,
+}
+
+impl Template {
+    fn read(name: Option<&str>) -> Result<Self, ApiError> {
+        match name {
+            None | Some("welcome") => Ok(Self::Welcome),
+            Some("empty") => Ok(Self::Empty),
+            Some(other) => Err(ApiError::new(
+                ErrorCode::BadRequest,
+                format!("there is no template `{other}`; there are `welcome` and `empty`"),
+            )),
+        }
+    }
+
+    const fn files(self) -> &'static [(&'static str, &'static str)] {
+        match self {
+            Self::Empty => &[],
+            Self::Welcome => &WELCOME,
+        }
+    }
+}
+
+/// Somebody came into a project.
+#[derive(Debug)]
+pub struct Entered {
+    /// The project.
+    pub project: Project,
+    /// As what.
+    pub role: Role,
+    /// A bearer token.
+    pub token: NewSecret,
+    /// A new session, for a browser that had none.
+    pub session: Option<NewSecret>,
+}
+
+/// Somebody made a project.
+#[derive(Debug)]
+pub struct NewProject {
+    /// The owner, in it.
+    pub entered: Entered,
+    /// The secret of a link that makes people editors.
+    pub invite: NewSecret,
+}
+
+/// A person, known from before or just made, with the rows that make them known.
+struct Person {
+    member: Member,
+    changes: Vec<Change>,
+    session: Option<NewSecret>,
+    renamed: bool,
+}
+
+impl Commands {
+    /// Makes a project with the caller as its owner.
+    pub async fn create_project(
+        &self,
+        caller: Option<Caller>,
+        request: rest::CreateProject,
+    ) -> Result<NewProject, ApiError> {
+        self.may_create(caller.as_ref()).await?;
+        let name = names::check(&request.name, "the project's name")?;
+        let template = Template::read(request.template.as_deref())?;
+        let this = self.clone();
+        self.finish("project.create", async move {
+            // A person who has a name keeps it: `your_name` is for those who have none yet.
+            let your_name = if caller.is_some() { None } else { request.your_name };
+            let person = this.person(caller, your_name.as_deref())?;
+            this.make_project(person, name, template).await
+        })
+        .await
+    }
+
+    async fn may_create(&self, caller: Option<&Caller>) -> Result<(), ApiError> {
+        if self.access == rest::Access::Open {
+            return Ok(());
+        }
+        // Where projects are by invitation, those who own one may make more, but a token for one project
+        // may not.
+        if let Some(caller) = caller
+            && !matches!(caller.credential, Credential::Token { project: Some(_), .. })
+        {
+            let projects = self.store.projects_of(caller.member.id).await?;
+            if projects.iter().any(|(_, membership)| membership.role == Role::Owner) {
+                return Ok(());
+            }
+        }
+        Err(ApiError::new(
+            ErrorCode::ProjectsClosed,
+            "on this server only owners of a project may make another",
+        ))
+    }
+
+    /// The caller, or somebody new with a session of their own.
+    fn person(&self, caller: Option<Caller>, name: Option<&str>) -> Result<Person, ApiError> {
+        let name = name.map(|name| names::check(name, "the name")).transpose()?;
+        if let Some(Caller { mut member, .. }) = caller {
+            let mut changes = Vec::new();
+            let renamed = name.as_ref().is_some_and(|name| *name != member.name);
+            if let Some(name) = name.filter(|_| renamed) {
+                changes.push(Change::RenameMember { id: member.id, name: name.clone() });
+                member.name = name;
+            }
+            return Ok(Person { member, changes, session: None, renamed });
+        }
+        let member = Member {
+            id: MemberId::from_uuid(self.ids.uuid()),
+            name: name.unwrap_or_else(|| names::guest(&*self.ids)),
+            color: names::color(&*self.ids),
+            created_at: self.clock.now(),
+        };
+        let (session, session_row) = self.auth.new_session(member.id);
+        let member_row =
+            Change::CreateMember { id: member.id, name: member.name.clone(), color: member.color.clone() };
+        Ok(Person { member, changes: vec![member_row, session_row], session: Some(session), renamed: false })
+    }
+
+    async fn make_project(
+        &self,
+        mut person: Person,
+        name: String,
+        template: Template,
+    ) -> Result<NewProject, ApiError> {
+        let id = ProjectId::from_uuid(self.ids.uuid());
+        let mut project = Project {
+            id,
+            name,
+            tree: DocumentId::from_uuid(self.ids.uuid()),
+            turns: DocumentId::from_uuid(self.ids.uuid()),
+            created_at: self.clock.now(),
+        };
+        let member = person.member.id;
+        let (token, token_row) = self.auth.new_token(member, id, Role::Owner, "made with the project");
+        let invite = self.auth.new_invite_secret();
+        person.changes.extend([
+            Change::CreateProject {
+                id,
+                name: project.name.clone(),
+                tree: project.tree,
+                turns: project.turns,
+            },
+            Change::PutMembership { project: id, member, role: Role::Owner },
+            token_row,
+            Change::CreateInvite {
+                id: InviteId::from_uuid(self.ids.uuid()),
+                project: id,
+                role: Role::Editor,
+                hash: invite.hash,
+                created_by: member,
+                expires_at: None,
+                max_uses: None,
+            },
+        ]);
+        project.created_at = self.store.commit(Write::changes(person.changes)).await?.at;
+
+        // From here on the project exists; what the tree lacks after a crash is put there when it is opened.
+        let guard = self.lock(id).await;
+        self.compare_tree(&project).await?;
+        let mut write = ReplicaWrite::default();
+        for (path, text) in template.files() {
+            self.add_document(&project, member, path, text, &mut write)?;
+        }
+        if !write.changes.is_empty() {
+            self.commit_tree(&project, write).await?;
+        }
+        drop(guard);
+        let entered = Entered { project, role: Role::Owner, token, session: person.session };
+        Ok(NewProject { entered, invite })
+    }
+
+    /// Joins by a link. Somebody who is in already keeps the higher of both roles.
+    pub async fn join(&self, caller: Option<Caller>, request: rest::Join) -> Result<Entered, ApiError> {
+        let this = self.clone();
+        self.finish("project.join", async move { this.join_now(caller, request).await }).await
+    }
+
+    async fn join_now(&self, caller: Option<Caller>, request: rest::Join) -> Result<Entered, ApiError> {
+        let mut person = self.person(caller, request.name.as_deref())?;
+        if self.auth.take_first_secret(&request.secret) {
+            let made = self.make_project(person, FIRST_PROJECT.into(), Template::Welcome).await?;
+            return Ok(made.entered);
+        }
+        let hash = crate::auth::hash(&request.secret);
+        let invite = self.store.invite_by_hash(hash).await?.ok_or_else(invite_invalid)?;
+        if !invite.works_at(self.clock.now()) {
+            return Err(invite_invalid());
+        }
+        let project = self.store.project(invite.project).await?.ok_or_else(invite_invalid)?;
+        let member = person.member.clone();
+        let held = self.store.membership(project.id, member.id).await?.map(|membership| membership.role);
+        let role = held.map_or(invite.role, |held| held.max(invite.role));
+        let (token, token_row) = self.auth.new_token(member.id, project.id, role, "joined by a link");
+        person.changes.push(token_row);
+        if held != Some(role) {
+            // Coming back by the same link is not another use of it.
+            person.changes.push(Change::UseInvite { id: invite.id });
+            person.changes.push(Change::PutMembership { project: project.id, member: member.id, role });
+        }
+
+        let guard = self.lock(project.id).await;
+        self.compare_tree(&project).await?;
+        let changed = held != Some(role) || person.renamed;
+        if changed {
+            let edits = vec![tree::put_member(&member, role)];
+            let write = ReplicaWrite { changes: person.changes, updates: Vec::new(), edits };
+            self.commit_tree(&project, write).await?;
+        } else {
+            self.store.commit(Write::changes(person.changes)).await?;
+        }
+        drop(guard);
+        if held.is_some_and(|held| held != role) {
+            self.rooms.set_scope(project.id, member.id, Some(scope_of(role))).await;
+        }
+        if person.renamed {
+            self.rename_elsewhere(&member, project.id).await?;
+        }
+        Ok(Entered { project, role, token, session: person.session })
+    }
+
+    /// Tells a person's new name in their other projects.
+    async fn rename_elsewhere(&self, member: &Member, except: ProjectId) -> Result<(), ApiError> {
+        for (project, membership) in self.store.projects_of(member.id).await? {
+            if project.id != except {
+                let guard = self.lock(project.id).await;
+                let edits = vec![tree::put_member(member, membership.role)];
+                self.commit_tree(&project, ReplicaWrite { edits, ..ReplicaWrite::default() }).await?;
+                drop(guard);
+            }
+        }
+        Ok(())
+    }
+
+    /// The projects of the caller, newest membership first.
+    pub async fn list_projects(&self, caller: &Caller) -> Result<Vec<rest::ProjectSummary>, ApiError> {
+        let (only, limit) = match caller.credential {
+            Credential::Token { project, role } => (project, role),
+            Credential::Session(_) => (None, Role::Owner),
+        };
+        let projects = self.store.projects_of(caller.member.id).await?;
+        Ok(projects
+            .into_iter()
+            .filter(|(project, _)| only.is_none_or(|only| only == project.id))
+            .map(|(project, membership)| summary(&project, membership.role.min(limit)))
+            .collect())
+    }
+
+    /// A project, whole.
+    pub async fn show_project(&self, access: &Access) -> Result<rest::Project, ApiError> {
+        let members = self.store.members_of(access.project.id).await?;
+        let members = members
+            .into_iter()
+            .map(|(member, membership)| rest::Member {
+                id: member.id,
+                name: member.name,
+                color: member.color,
+                role: membership.role,
+            })
+            .collect();
+        let you = &access.caller.member;
+        Ok(rest::Project {
+            id: access.project.id,
+            name: access.project.name.clone(),
+            role: access.role,
+            created_at: access.project.created_at.into(),
+            you: rest::Member {
+                id: you.id,
+                name: you.name.clone(),
+                color: you.color.clone(),
+                role: access.role,
+            },
+            members,
+            agents: self.agents(),
+        })
+    }
+}
+
+/// A project as lists show it.
+pub(crate) fn summary(project: &Project, role: Role) -> rest::ProjectSummary {
+    rest::ProjectSummary {
+        id: project.id,
+        name: project.name.clone(),
+        role,
+        created_at: project.created_at.into(),
+    }
+}

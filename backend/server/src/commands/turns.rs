@@ -1,0 +1,88 @@
+//! Turns: starting, stopping, reviewing and looking at them.
+
+use ensemble_agent::StartTurn;
+use ensemble_protocol::error::ErrorCode;
+use ensemble_protocol::id::{HunkId, TurnId};
+use ensemble_protocol::rest;
+
+use super::Commands;
+use crate::access::{Access, Action};
+use crate::error::ApiError;
+
+impl Commands {
+    /// Gives an agent a prompt.
+    pub async fn start_turn(
+        &self,
+        access: &Access,
+        request: rest::StartTurn,
+    ) -> Result<rest::Turn, ApiError> {
+        access.authorize(Action::Prompt)?;
+        // The tree is what tells pages the agent's name, and the turn what it may see.
+        self.open_tree(&access.project).await?;
+        let start = StartTurn {
+            project: access.project.id,
+            member: access.caller.member.id,
+            prompt: request.prompt,
+            agent: request.agent,
+            document: request.document,
+            selection: request.selection,
+        };
+        Ok(self.turns().start(start).await?)
+    }
+
+    /// Stops a turn.
+    pub async fn interrupt_turn(&self, access: &Access, turn: TurnId) -> Result<rest::Turn, ApiError> {
+        access.authorize(Action::Prompt)?;
+        Ok(self.turns().interrupt(access.project.id, turn).await?)
+    }
+
+    /// Takes a turn back.
+    pub async fn reject_turn(
+        &self,
+        access: &Access,
+        turn: TurnId,
+        hunks: Option<Vec<HunkId>>,
+    ) -> Result<rest::Turn, ApiError> {
+        access.authorize(Action::Prompt)?;
+        whole_turn(hunks.as_deref())?;
+        Ok(self.turns().reject(access.project.id, turn, access.caller.member.id).await?)
+    }
+
+    /// Keeps what a turn did.
+    pub async fn accept_turn(
+        &self,
+        access: &Access,
+        turn: TurnId,
+        hunks: Option<Vec<HunkId>>,
+    ) -> Result<rest::Turn, ApiError> {
+        access.authorize(Action::Prompt)?;
+        whole_turn(hunks.as_deref())?;
+        Ok(self.turns().accept(access.project.id, turn).await?)
+    }
+
+    /// A turn.
+    pub async fn show_turn(&self, access: &Access, turn: TurnId) -> Result<rest::Turn, ApiError> {
+        access.authorize(Action::Read)?;
+        Ok(self.turns().get(access.project.id, turn).await?)
+    }
+
+    /// Turns of the project, newest first; with `before`, only those older than that one.
+    pub async fn list_turns(
+        &self,
+        access: &Access,
+        limit: u32,
+        before: Option<TurnId>,
+    ) -> Result<Vec<rest::Turn>, ApiError> {
+        access.authorize(Action::Read)?;
+        Ok(self.turns().list(access.project.id, limit, before).await?)
+    }
+}
+
+fn whole_turn(hunks: Option<&[HunkId]>) -> Result<(), ApiError> {
+    match hunks {
+        None => Ok(()),
+        Some(_) => {
+            Err(ApiError::new(ErrorCode::NotSupported, "so far a turn is accepted or rejected as a whole"))
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Every route in one table, and what happens around all of them.
+
+use axum::extract::DefaultBodyLimit;
+use axum::middleware::{from_fn, from_fn_with_state};
+use axum::routing::get;
+use axum::{Json, Router};
+use ensemble_protocol::error::Problem;
+use ensemble_protocol::limits;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::middleware::{explain, observe, same_site, secure, wrong_method};
+use crate::state::AppState;
+use crate::{assets, routes as at, socket};
+
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "Ensemble",
+        description = "A multiplayer code editor in which a code model is one more person at the table. \
+                       Errors are problem details (RFC 9457) with a stable `code`. \
+                       Live editing goes over WebSockets: `/sync` speaks the Hocuspocus protocol, \
+                       `/sync/{project}/{document}` speaks y-websocket."
+    ),
+    components(schemas(Problem))
+)]
+struct Description;
+
+fn api() -> OpenApiRouter<AppState> {
+    OpenApiRouter::with_openapi(Description::openapi())
+        .routes(routes!(at::health::live))
+        .routes(routes!(at::health::ready))
+        .routes(routes!(at::info::show))
+        .routes(routes!(at::members::me))
+        .routes(routes!(at::projects::list, at::projects::create))
+        .routes(routes!(at::projects::show))
+        .routes(routes!(at::invites::list, at::invites::create))
+        .routes(routes!(at::invites::revoke))
+        .routes(routes!(at::join::join))
+        .routes(routes!(at::documents::list, at::documents::create))
+        .routes(routes!(at::documents::rename, at::documents::delete))
+        .routes(routes!(at::documents::text))
+        .routes(routes!(at::turns::list, at::turns::start))
+        .routes(routes!(at::turns::show))
+        .routes(routes!(at::turns::interrupt))
+        .routes(routes!(at::turns::accept))
+        .routes(routes!(at::turns::reject))
+        .routes(routes!(at::tickets::create))
+}
+
+/// The description of the HTTP API, made from the code that serves it.
+pub fn description() -> utoipa::openapi::OpenApi {
+    api().into_openapi()
+}
+
+/// The whole server, as a service.
+pub(crate) fn router(state: AppState) -> Router {
+    let (api, description) = api().split_for_parts();
+    api.route("/api/openapi.json", get(async move || Json(description)))
+        .route("/sync", get(socket::hocuspocus::upgrade))
+        .route("/sync/{project}/{document}", get(socket::y_websocket::upgrade))
+        .fallback(assets::serve)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(state.clone(), same_site))
+        .layer(from_fn(explain))
+        .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
+        .layer(from_fn_with_state(state.clone(), secure))
+        .layer(from_fn_with_state(state.clone(), observe))
+        .with_state(state)
+}

@@ -1,0 +1,378 @@
+//! What both kinds of sockets have in common: the upgrade, the one writer, keep-alive and close codes.
+//!
+//! A connection signs in, resolves addresses to rooms, and from then on knows only frames: it decodes them and
+//! passes them to the room, takes from the outbox and sends. Rooms never wait for a socket.
+
+pub(crate) mod hocuspocus;
+pub(crate) mod y_websocket;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::response::{IntoResponse as _, Response};
+use bytes::Bytes;
+use ensemble_protocol::error::{CloseCode, ErrorCode};
+use ensemble_protocol::hocuspocus::Scope;
+use ensemble_protocol::id::{DocumentId, PeerId, ProjectId};
+use ensemble_protocol::limits;
+use ensemble_sync::RoomError;
+use ensemble_sync::peer::{Outbox, OutboxSlot, Outgoing, SlotId};
+use ensemble_sync::room::{Framing, Identity, Join, PeerGuard, Room};
+use futures_util::stream::{SplitSink, SplitStream};
+use futures_util::{Sink, SinkExt as _, StreamExt as _};
+use http::HeaderMap;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tracing::debug;
+
+use crate::access::Access;
+use crate::auth::{Auth, Caller};
+use crate::error::ApiError;
+use crate::middleware::foreign_origin;
+use crate::site::Origin;
+use crate::state::AppState;
+
+/// Notes from the writer to the reader; a document has at most two under way.
+const NOTES: usize = 2 * limits::DOCUMENTS_PER_SOCKET;
+/// How long a closing socket may take for its last frames.
+const FAREWELL: Duration = Duration::from_secs(2);
+/// A room may close between finding and joining it; so often it is opened again.
+const REOPENINGS: usize = 3;
+/// The last part of the address of the turns.
+const TURNS: &str = "turns";
+
+/// Which document an address names.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    /// The tree, with members and agents.
+    Tree,
+    /// The turns.
+    Turns,
+    /// A text.
+    Text(DocumentId),
+}
+
+/// A document's address: `{project}`, `{project}/turns` or `{project}/{document}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Address {
+    project: ProjectId,
+    target: Target,
+}
+
+impl Address {
+    fn read(text: &str) -> Result<Self, ApiError> {
+        let missing = |code, what| ApiError::new(code, what);
+        let (project, rest) = match text.split_once('/') {
+            Some((project, rest)) => (project, Some(rest)),
+            None => (text, None),
+        };
+        let project = project
+            .parse()
+            .map_err(|_| missing(ErrorCode::ProjectNotFound, "this address names no project"))?;
+        let target = match rest {
+            None => Target::Tree,
+            Some(TURNS) => Target::Turns,
+            Some(document) => Target::Text(
+                document
+                    .parse()
+                    .map_err(|_| missing(ErrorCode::DocumentNotFound, "this address names no document"))?,
+            ),
+        };
+        Ok(Self { project, target })
+    }
+}
+
+/// How a socket may sign in, from what its upgrade said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tickets {
+    /// A page of ours: tickets and bearer tokens.
+    Accepted,
+    /// A program: bearer tokens only, since a ticket belongs to a page.
+    Refused,
+}
+
+/// Takes the upgrade, unless a page of another site asks for it.
+fn accept<F>(
+    state: &AppState,
+    headers: &HeaderMap,
+    upgrade: WebSocketUpgrade,
+    serve: impl FnOnce(WebSocket, Tickets) -> F + Send + 'static,
+) -> Response
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let tickets = match state.site.origin(headers) {
+        Origin::Foreign => return foreign_origin().into_response(),
+        Origin::Ours => Tickets::Accepted,
+        Origin::None => Tickets::Refused,
+    };
+    if state.sockets.stop.is_cancelled() {
+        return ApiError::busy("the server is stopping").into_response();
+    }
+    // The tracker waits for it when the server stops.
+    let token = state.sockets.tracker.token();
+    upgrade
+        .read_buffer_size(limits::SOCKET_READ_BUFFER)
+        .max_message_size(limits::MESSAGE_BYTES)
+        .max_frame_size(limits::MESSAGE_BYTES)
+        .on_upgrade(move |socket| async move {
+            serve(socket, tickets).await;
+            drop(token);
+        })
+}
+
+/// Finds out whose token or ticket this is.
+async fn sign_in(auth: &Auth, tickets: Tickets, token: &str) -> Result<Caller, ApiError> {
+    if token.is_empty() {
+        return Err(crate::auth::not_signed_in("a token is needed"));
+    }
+    if token.len() > limits::TOKEN_BYTES {
+        return Err(crate::auth::not_signed_in("this token is not valid"));
+    }
+    if !Auth::is_ticket(token) {
+        return auth.bearer(token).await;
+    }
+    match tickets {
+        Tickets::Accepted => auth.redeem(token).await,
+        Tickets::Refused => {
+            Err(ApiError::new(ErrorCode::BadTicket, "tickets are for pages; send a bearer token instead"))
+        }
+    }
+}
+
+/// Opens the room of an address for somebody who may enter its project.
+async fn open_room(state: &AppState, access: &Access, target: Target) -> Result<Room, ApiError> {
+    match target {
+        Target::Tree => state.commands.open_tree(&access.project).await,
+        Target::Turns => Ok(state.rooms.open(access.project.turns).await?),
+        Target::Text(id) => {
+            // Only texts of this very project: replicas and other projects have other addresses.
+            state.commands.text_document(&access.project, id).await?;
+            Ok(state.rooms.open(id).await?)
+        }
+    }
+}
+
+/// What a peer may do at an address.
+fn scope_at(access: &Access, target: Target) -> Scope {
+    match target {
+        Target::Tree | Target::Turns => Scope::ReadOnly,
+        Target::Text(_) => access.scope(),
+    }
+}
+
+/// A peer in its room, with the name of its slot in the socket's outbox.
+struct Seat {
+    guard: PeerGuard,
+    slot: SlotId,
+}
+
+/// Joins the room of an address. `welcome` is called after everything that may take long or fail usually.
+async fn take_seat(
+    state: &AppState,
+    access: &Access,
+    target: Target,
+    framing: &Framing,
+    outbox: &Outbox,
+    welcome: impl Fn(Scope),
+) -> Result<Seat, ApiError> {
+    let scope = scope_at(access, target);
+    let member = &access.caller.member;
+    for attempt in 0..REOPENINGS {
+        let room = open_room(state, access, target).await?;
+        if attempt == 0 {
+            welcome(scope);
+        }
+        let outbox_slot: OutboxSlot = outbox.slot();
+        let slot = outbox_slot.id();
+        let join = Join {
+            peer: PeerId::from_uuid(state.ids.uuid()),
+            identity: Identity { member: member.id, name: member.name.clone(), color: member.color.clone() },
+            scope,
+            framing: framing.clone(),
+            outbox: outbox_slot,
+        };
+        match room.join(join).await {
+            Ok(guard) => return Ok(Seat { guard, slot }),
+            Err(RoomError::Closed(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(ApiError::busy("the document is being closed; try again"))
+}
+
+/// What the writer has to tell the reader, who holds the seats.
+enum Note {
+    /// The socket has drained and this document wants what was dropped.
+    Behind(SlotId),
+    /// A room let go of its peer.
+    Detached { slot: SlotId, code: ErrorCode, reason: String },
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum End {
+    /// The other side went, or the connection broke.
+    Gone,
+    /// We close it.
+    Close(CloseCode),
+}
+
+impl From<CloseCode> for End {
+    fn from(code: CloseCode) -> Self {
+        Self::Close(code)
+    }
+}
+
+/// The frame a protocol sends so that a quiet socket is not taken for a dead one.
+trait KeepAlive: Send + Sync {
+    fn frame(&self) -> Option<Bytes>;
+}
+
+/// The one writer of a socket: takes batches from the outbox, feeds them all, flushes once.
+async fn write(
+    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
+    outbox: &Outbox,
+    notes: &mpsc::Sender<Note>,
+    keep_alive: &impl KeepAlive,
+    state: &AppState,
+) -> End {
+    let period = state.times.keep_alive;
+    let mut beat = interval_at(Instant::now() + period, period);
+    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut batch = Vec::new();
+    loop {
+        tokio::select! {
+            () = outbox.take(&mut batch) => {}
+            _ = beat.tick() => match keep_alive.frame() {
+                Some(frame) => batch.push(Outgoing::Frame(frame)),
+                None => continue,
+            },
+        }
+        let mut frames = false;
+        for item in batch.drain(..) {
+            let note = match item {
+                Outgoing::Frame(frame) => {
+                    frames = true;
+                    match timeout(state.times.unread, sink.feed(Message::Binary(frame))).await {
+                        Ok(Ok(())) => continue,
+                        Ok(Err(_)) => return End::Gone,
+                        Err(_) => return CloseCode::FellBehind.into(),
+                    }
+                }
+                Outgoing::Behind(slot) => Note::Behind(slot),
+                Outgoing::Detached { slot, code, reason } => Note::Detached { slot, code, reason },
+            };
+            // The reader takes notes also while it waits for this writer, so this ends.
+            if notes.send(note).await.is_err() {
+                return End::Gone;
+            }
+        }
+        if frames {
+            match timeout(state.times.unread, sink.flush()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return End::Gone,
+                Err(_) => return CloseCode::FellBehind.into(),
+            }
+        }
+    }
+}
+
+/// What the reader gets from the socket.
+enum Received {
+    Frame(Bytes),
+    /// A WebSocket ping or pong: a sign of life and nothing else.
+    Life,
+    End(End),
+}
+
+/// Takes the next message. Cancel-safe.
+async fn receive(stream: &mut SplitStream<WebSocket>, outbox: &Outbox) -> Received {
+    outbox.wait_for_room().await;
+    match stream.next().await {
+        Some(Ok(Message::Binary(bytes))) => Received::Frame(bytes),
+        Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Life,
+        Some(Ok(Message::Text(_))) => Received::End(CloseCode::BadFrame.into()),
+        Some(Ok(Message::Close(_))) | None => Received::End(End::Gone),
+        Some(Err(error)) => {
+            Received::End(if is_too_large(error) { CloseCode::TooLarge.into() } else { End::Gone })
+        }
+    }
+}
+
+/// Whether reading failed because a message was over the limit.
+fn is_too_large(error: axum::Error) -> bool {
+    // The library's error type is not named here: axum brings its own copy and only its text says which it is.
+    let text = error.into_inner().to_string();
+    text.contains("Space limit exceeded") || text.contains("too long") || text.contains("too large")
+}
+
+/// Says goodbye: what is still queued, then the close code.
+async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, end: &End) {
+    let End::Close(code) = end else { return };
+    let farewell = async {
+        if *code != CloseCode::FellBehind {
+            let mut batch = Vec::new();
+            outbox.try_take(&mut batch);
+            for item in batch {
+                if let Outgoing::Frame(frame) = item {
+                    sink.feed(Message::Binary(frame)).await?;
+                }
+            }
+        }
+        let frame = CloseFrame { code: code.number(), reason: code.reason().into() };
+        sink.send(Message::Close(Some(frame))).await
+    };
+    let said = timeout(FAREWELL, farewell).await;
+    debug!(close.code = code.number(), "closed a socket: {}", code.reason());
+    if *code == CloseCode::TooLarge && matches!(said, Ok(Ok(()))) {
+        // The rest of the message is still on its way. Closing now would reset the connection, and the reset
+        // could overtake the code.
+        tokio::time::sleep(FAREWELL).await;
+    }
+}
+
+/// A flag that says that a client understands pings.
+#[derive(Debug, Default)]
+struct UnderstandsPings(AtomicBool);
+
+impl UnderstandsPings {
+    fn set(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// A fresh name for something a client asked for over a socket.
+fn request_id(state: &AppState) -> Arc<str> {
+    ensemble_protocol::id::encode_uuid(state.ids.uuid()).into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_name_trees_turns_and_texts() {
+        let project = "AZrK0AAAcACAAAAAAAAAAQ";
+        let document = "AZrK0AAAcACAAAAAAAAAAg";
+        let read = |text: &str| Address::read(text).map(|address| address.target).map_err(|error| error.code);
+        assert_eq!(read(project), Ok(Target::Tree));
+        assert_eq!(read(&format!("{project}/turns")), Ok(Target::Turns));
+        assert_eq!(read(&format!("{project}/{document}")), Ok(Target::Text(document.parse().unwrap())));
+        for (text, code) in [
+            (String::new(), ErrorCode::ProjectNotFound),
+            ("x".into(), ErrorCode::ProjectNotFound),
+            (format!("{project}/"), ErrorCode::DocumentNotFound),
+            (format!("{project}/x"), ErrorCode::DocumentNotFound),
+            (format!("{project}/{document}/x"), ErrorCode::DocumentNotFound),
+        ] {
+            assert_eq!(read(&text), Err(code), "{text}");
+        }
+    }
+}

@@ -1,0 +1,163 @@
+//! The y-websocket protocol: one document per URL, for any Yjs client.
+//!
+//! Several messages in a frame are accepted from clients and never sent to them. Close codes 44xx are permanent:
+//! a stock client never comes back after one, so nothing temporary has such a code.
+
+use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::{Path, State};
+use axum::response::Response;
+use bytes::Bytes;
+use ensemble_protocol::error::CloseCode;
+use ensemble_protocol::lib0::Reader;
+use ensemble_protocol::limits;
+use ensemble_protocol::sync::{Message as Said, SyncMessage};
+use ensemble_sync::peer::Outbox;
+use ensemble_sync::room::{Framing, PeerMessage};
+use futures_util::StreamExt as _;
+use http::{HeaderMap, Uri};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tracing::{Instrument as _, info_span};
+
+use super::{Address, End, KeepAlive, NOTES, Note, Received, Seat, Tickets};
+use crate::access;
+use crate::error::{ApiError, close_code};
+use crate::state::AppState;
+
+/// An awareness update about nobody: what stock clients take as a sign of life.
+const NOBODY: [u8; 3] = [1, 1, 0];
+
+struct Nobody;
+
+impl KeepAlive for Nobody {
+    fn frame(&self) -> Option<Bytes> {
+        Some(Bytes::from_static(&NOBODY))
+    }
+}
+
+/// `GET /sync/{project}/{document}?token=…`
+pub(crate) async fn upgrade(
+    State(state): State<AppState>,
+    Path((project, document)): Path<(String, String)>,
+    uri: Uri,
+    headers: HeaderMap,
+    upgrade: WebSocketUpgrade,
+) -> Response {
+    let address = format!("{project}/{document}");
+    let token = token_of(uri.query().unwrap_or_default());
+    let served = state.clone();
+    super::accept(&state, &headers, upgrade, move |socket, tickets| {
+        let span = info_span!("connection", protocol = "y-websocket");
+        async move { serve(socket, served, tickets, &address, &token).await }.instrument(span)
+    })
+}
+
+/// The token in a query. Our tokens have no character that would be escaped.
+fn token_of(query: &str) -> String {
+    query.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default().to_owned()
+}
+
+async fn serve(socket: WebSocket, state: AppState, tickets: Tickets, address: &str, token: &str) {
+    let (mut sink, mut stream) = socket.split();
+    let outbox = Outbox::new();
+    let end = match take_seat(&state, tickets, address, token, &outbox).await {
+        Ok(seat) => {
+            let (notes, mut noted) = mpsc::channel(NOTES);
+            tokio::select! {
+                end = super::write(&mut sink, &outbox, &notes, &Nobody, &state) => end,
+                end = read(&mut stream, &outbox, &mut noted, &seat, &state) => end,
+            }
+        }
+        Err(error) => {
+            error.log(&super::request_id(&state));
+            error.close_code().into()
+        }
+    };
+    super::close(sink, &outbox, &end).await;
+}
+
+async fn take_seat(
+    state: &AppState,
+    tickets: Tickets,
+    address: &str,
+    token: &str,
+    outbox: &Outbox,
+) -> Result<Seat, ApiError> {
+    let caller = super::sign_in(&state.auth, tickets, token).await?;
+    let address = Address::read(address)?;
+    let access = access::enter(&state.store, caller, address.project).await?;
+    super::take_seat(state, &access, address.target, &Framing::YWebsocket, outbox, |_| {}).await
+}
+
+async fn read(
+    stream: &mut futures_util::stream::SplitStream<WebSocket>,
+    outbox: &Outbox,
+    notes: &mut mpsc::Receiver<Note>,
+    seat: &Seat,
+    state: &AppState,
+) -> End {
+    let silence = state.times.silence;
+    let mut heard = Instant::now();
+    loop {
+        tokio::select! {
+            biased;
+            () = state.sockets.stop.cancelled() => return CloseCode::GoingAway.into(),
+            Some(note) = notes.recv() => match note {
+                Note::Behind(_) => {
+                    if seat.guard.catch_up().await.is_err() {
+                        return CloseCode::Internal.into();
+                    }
+                }
+                Note::Detached { code, .. } => return close_code(code).into(),
+            },
+            received = super::receive(stream, outbox) => {
+                heard = Instant::now();
+                match received {
+                    Received::Frame(frame) => {
+                        if let Err(end) = say_all(&frame, seat).await {
+                            return end;
+                        }
+                    }
+                    Received::Life => {}
+                    Received::End(end) => return end,
+                }
+            }
+            () = tokio::time::sleep_until(heard + silence) => return CloseCode::Silent.into(),
+        }
+    }
+}
+
+/// Passes every message of a frame to the room, in order.
+async fn say_all(frame: &Bytes, seat: &Seat) -> Result<(), End> {
+    let mut reader = Reader::new(frame);
+    loop {
+        let said = Said::read(&mut reader).map_err(|_| CloseCode::BadFrame)?;
+        let own = |payload: &[u8]| frame.slice_ref(payload);
+        let message = match said {
+            Said::Sync(SyncMessage::Step1(have)) => PeerMessage::Step1(own(have)),
+            Said::Sync(SyncMessage::Step2(update)) => PeerMessage::Step2(own(update)),
+            Said::Sync(SyncMessage::Update(update)) if update.len() > limits::UPDATE_BYTES => {
+                return Err(CloseCode::TooLarge.into());
+            }
+            Said::Sync(SyncMessage::Update(update)) => PeerMessage::Update(own(update)),
+            Said::Awareness(presence) => PeerMessage::Presence(own(presence)),
+            Said::QueryAwareness => PeerMessage::QueryPresence,
+        };
+        seat.guard.say(message).await.map_err(|_| CloseCode::Internal)?;
+        if reader.is_empty() {
+            return Ok(());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_token_is_found_in_the_query() {
+        assert_eq!(token_of("a=b&token=ens_x&c=d"), "ens_x");
+        assert_eq!(token_of("tokens=x"), "");
+        assert_eq!(token_of(""), "");
+    }
+}

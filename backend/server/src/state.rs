@@ -1,0 +1,60 @@
+//! What handlers and sockets work with.
+
+use std::sync::Arc;
+
+use axum::extract::FromRef;
+use ensemble_protocol::rest::Info;
+use ensemble_store::{Clock, Ids, Store};
+use ensemble_sync::registry::RoomRegistry;
+
+use crate::auth::Auth;
+use crate::commands::Commands;
+use crate::config::SocketTimes;
+use crate::lifecycle::Tasks;
+use crate::site::Site;
+
+/// Handles to everything; cheap to clone.
+#[derive(Clone)]
+pub struct AppState {
+    /// What is kept.
+    pub store: Arc<dyn Store>,
+    /// Live documents.
+    pub rooms: RoomRegistry,
+    /// Who is calling.
+    pub auth: Auth,
+    /// What can be done.
+    pub commands: Commands,
+    /// What this server is called from outside.
+    pub site: Arc<Site>,
+    /// What a page wants to know before anybody signed in.
+    pub info: Arc<Info>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Ids and randomness.
+    pub ids: Arc<dyn Ids>,
+    /// The tasks of sockets.
+    pub sockets: Tasks,
+    /// How long sockets wait.
+    pub times: SocketTimes,
+}
+
+macro_rules! parts {
+    ($($field:ident: $type:ty,)*) => {$(
+        impl FromRef<AppState> for $type {
+            fn from_ref(state: &AppState) -> Self {
+                state.$field.clone()
+            }
+        }
+    )*};
+}
+
+parts! {
+    store: Arc<dyn Store>,
+    rooms: RoomRegistry,
+    auth: Auth,
+    commands: Commands,
+    site: Arc<Site>,
+    info: Arc<Info>,
+    clock: Arc<dyn Clock>,
+    ids: Arc<dyn Ids>,
+}
