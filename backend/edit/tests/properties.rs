@@ -168,7 +168,7 @@ fn careless() -> impl Strategy<Value = String> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(600))]
+    #![proptest_config(ProptestConfig::with_cases(250))]
 
     /// [E1] A perfect patch is applied where it was meant or not at all, never elsewhere; streaming it in
     /// any split gives the same as applying it whole.
