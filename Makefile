@@ -45,7 +45,7 @@ test: need-test ## Checks and tests everything: Rust, front end, stock clients, 
 	node scripts/test.mjs
 
 .PHONY: test-long
-test-long: need-test ## The same with the large figures: 100 kills, more random cases
+test-long: need-test ## The same with the large figures: 100 kills, 40 000 random patches
 	node scripts/test.mjs --long
 
 .PHONY: check
@@ -78,12 +78,18 @@ e2e: packages frontend/dist/index.html binary ## The journeys in a browser
 	cd frontend && npm run test:e2e
 
 .PHONY: kill-test
-kill-test: binary ## Kills the server and counts what was lost: make kill-test KILLS=100
-	scripts/kill-test.sh $(KILLS)
+kill-test: packages binary ## Kills the server and counts what was lost: make kill-test KILLS=100
+	node scripts/kill-test.mjs $(KILLS)
 
 .PHONY: apply-patch-scenarios
 apply-patch-scenarios: ## Runs a folder of patch scenarios: make apply-patch-scenarios DIR=...
 	$(CARGO) run --locked -q -p ensemble-edit --example apply_patch_scenarios -- $(or $(DIR),$(error name the folder: make apply-patch-scenarios DIR=...))
+
+# Patches for each count of context lines, as many as the promise says.
+PATCHES ?= 10000
+.PHONY: random-patches
+random-patches: ## Random patches of this project's own sources; none may land in a wrong place
+	$(CARGO) run --locked -q --profile quick -p ensemble-edit --example random_patches -- backend $(PATCHES)
 
 .PHONY: bench
 bench: ## Benchmarks and latencies, with the release profile
@@ -145,7 +151,8 @@ frontend/dist/index.html: frontend/node_modules/.package-lock.json $(PAGE_SOURCE
 	cd frontend && npm run build
 	@touch $@
 
-# The program the other tests start; the Rust tests have built it already.
+# The program that stock clients, kills and browsers are tested with; the Rust tests have built it already.
+test-stock e2e kill-test: export ENSEMBLE_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/ensemble
 .PHONY: binary
 binary:
 	$(CARGO) build --locked -p ensemble-server

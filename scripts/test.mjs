@@ -7,10 +7,6 @@ import { spawn } from "node:child_process";
 const long = process.argv.includes("--long");
 const env = { ...process.env, CI: process.env.CI ?? "true", NO_COLOR: "1", CARGO_TERM_COLOR: "never" };
 delete env.FORCE_COLOR;
-if (long) {
-  env.PROPTEST_CASES ??= "4096";
-  env.ENSEMBLE_LONG = "1";
-}
 
 const suites = [
   { name: "checks", command: ["make", "check"] },
@@ -19,6 +15,7 @@ const suites = [
   { name: "stock clients", command: ["make", "test-stock"] },
   { name: "kills", command: ["make", "kill-test", `KILLS=${long ? 100 : 30}`] },
   { name: "browser", command: ["make", "e2e"] },
+  ...(long ? [{ name: "random patches", command: ["make", "random-patches"] }] : []),
 ];
 
 /** What tools say about tests that ran: `[passed, failed]`, or null for a line that is no such count. */
@@ -60,7 +57,6 @@ function run(suite) {
         const lines = (rest + text).split("\n");
         rest = lines.pop();
         for (const line of lines) {
-          // biome-ignore lint/suspicious/noControlCharactersInRegex: colours begin with one.
           const count = counts(line.replace(/\u001b\[[0-9;]*m/g, ""));
           if (count) {
             result.passed += count[0];
