@@ -36,6 +36,9 @@ pub const CLOCK_MAX: u32 = (1 << 31) - 1;
 pub const DOCUMENT_UNITS: u64 = 2 * 1024 * 1024;
 /// Units ever inserted into one document: eight lives of a full one.
 pub const DOCUMENT_CLOCK_SUM: u64 = 8 * DOCUMENT_UNITS;
+/// Runs that stand between the neighbours of an update's items, summed: the work of placing them. Honest
+/// updates have hundreds; a hostile one of a few kilobytes can keep a server busy for minutes.
+pub const UPDATE_WORK: u32 = 20_000;
 /// Updates of one peer that wait for something not yet here.
 pub const HELD_UPDATES: usize = 256;
 /// Bytes of one peer's updates that wait for something not yet here.

@@ -18,7 +18,7 @@ use ensemble_protocol::lib0::DecodeError;
 use ensemble_protocol::limits;
 
 use crate::anchor::{Unit, UnitRange};
-use crate::index::Index;
+use crate::index::{Impossible, Index};
 use crate::update::{Block, Content, Group, Update, normalise};
 
 /// How an update came.
@@ -56,6 +56,12 @@ pub enum Refusal {
     /// An item names itself or something later of its own client as a neighbour.
     #[error("an item of client {0} depends on itself")]
     SelfReference(u64),
+    /// An item that no editor can have made: it would stand elsewhere after the document was loaded again.
+    #[error("an item stands where none can have been typed: {0}")]
+    Impossible(#[from] Impossible),
+    /// Placing its items takes more work than an update may ask for.
+    #[error("placing it means passing more than {0} runs")]
+    TooMuchWork(u32),
     /// What it depends on did not come in reply to a step 1 either.
     #[error("it depends on something nobody has")]
     Gap,

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use ensemble_protocol::limits;
 use ensemble_store::Hash;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
@@ -108,6 +109,40 @@ impl TextDocument {
     pub fn apply(&mut self, admitted: &Admitted<'_>, bytes: &[u8]) -> Vec<Stretch> {
         apply(&self.doc, bytes).expect("what admission admits applies");
         self.integrate(admitted)
+    }
+
+    /// Applies what a peer sent and admission admitted, unless no editor can have made it.
+    ///
+    /// That can only be told block by block, each in the document as the ones before it left it. Where one is
+    /// impossible nothing of the update is kept: the index is made again from the document, which was not
+    /// touched. That costs a while, and its sender the seat.
+    pub fn take(&mut self, admitted: &Admitted<'_>, bytes: &[u8]) -> Result<Vec<Stretch>, Refusal> {
+        let mut work = 0;
+        for block in &admitted.blocks {
+            let checked =
+                self.index.check(block.units, block.origin, block.right, limits::UPDATE_WORK - work);
+            let refusal = match checked {
+                Ok(between) => {
+                    work += between;
+                    (work > limits::UPDATE_WORK).then_some(Refusal::TooMuchWork(limits::UPDATE_WORK))
+                }
+                Err(impossible) => Some(Refusal::Impossible(impossible)),
+            };
+            if let Some(refusal) = refusal {
+                self.reindex();
+                return Err(refusal);
+            }
+            self.index.insert(block.units, block.origin, block.right, block.content == Content::Deleted);
+        }
+        apply(&self.doc, bytes).expect("what admission admits applies");
+        self.text = None;
+        Ok(admitted.deletes.iter().flat_map(|range| self.index.delete(*range)).collect())
+    }
+
+    fn reindex(&mut self) {
+        let mut fresh = Self::new();
+        fresh.load(0, &self.diff(&[])).expect("the live document's own state is an update like any other");
+        self.index = fresh.index;
     }
 
     fn integrate(&mut self, admitted: &Admitted<'_>) -> Vec<Stretch> {

@@ -7,7 +7,7 @@
 //! share it.
 //!
 //! Runs of consecutive units of one client stand in one node. Nodes form a treap (Seidel and Aragon, 1996)
-//! with parent links, over an arena; a run takes 56 bytes and an entry in its client's map.
+//! with parent links, over an arena; a run takes 64 bytes and an entry in its client's map.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -36,6 +36,8 @@ struct Node {
     priority: u32,
     /// Visible units in this subtree.
     visible: u32,
+    /// All units in this subtree.
+    total: u32,
 }
 
 impl Node {
@@ -77,6 +79,23 @@ impl Default for Index {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Why a block cannot have been made by typing into this document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Impossible {
+    /// Its left neighbour does not stand before its right one.
+    #[error("its neighbours are in the wrong order")]
+    Order,
+    /// When its right neighbour was inserted, its left one was not yet to the left of that.
+    #[error("its right neighbour was inserted right of something after its left one")]
+    RightNeighbour,
+    /// When its left neighbour was inserted, its right one was not yet to the right of that.
+    #[error("its left neighbour was inserted left of something before its right one")]
+    LeftNeighbour,
+    /// Its own client had already inserted something between the two.
+    #[error("its client had inserted something between its neighbours")]
+    OwnUnit,
 }
 
 /// A stretch of units that are together in the document and were treated alike.
@@ -136,6 +155,71 @@ impl Index {
     /// Every client with the clock of its next unit.
     pub fn clocks(&self) -> impl Iterator<Item = (u64, u32)> + '_ {
         self.clients.iter().map(|client| (client.id, client.next))
+    }
+
+    /// Whether a block can have been made by typing into this document, and how many runs stand between its
+    /// neighbours: the work of placing it, counted up to `most`. Its origins must be known.
+    ///
+    /// Well-formed blocks that no editor makes can be placed differently when the document is loaded again.
+    /// Their neighbours, L and R, give them away: L stands before R, what R was inserted after is not after L,
+    /// what L was inserted before is not before R, and nothing earlier of the same client stands between.
+    pub fn check(
+        &self,
+        units: UnitRange,
+        origin: Option<Unit>,
+        right: Option<Unit>,
+    ) -> Result<u32, Impossible> {
+        let origin = origin.map(|unit| self.known_id(unit));
+        let right = right.map(|unit| self.known_id(unit));
+        // Places count units: L ends where R may start.
+        let start = origin.map_or(0, |id| self.place_of(id) + 1);
+        let end = right.map_or_else(|| self.total_of(self.root), |id| self.place_of(id));
+        if start > end {
+            return Err(Impossible::Order);
+        }
+        if start == end {
+            // Nothing between them, so nothing that could contradict: ordinary typing.
+            return Ok(0);
+        }
+        if let Some(right) = right {
+            let node = &self.nodes[self.node_of(right) as usize];
+            let before =
+                if right == node.id { node.origin } else { Some(Id { clock: right.clock - 1, ..right }) };
+            if before.is_some_and(|id| self.place_of(id) + 1 > start) {
+                return Err(Impossible::RightNeighbour);
+            }
+        }
+        if let Some(origin) = origin {
+            let after = self.nodes[self.node_of(origin) as usize].right_origin;
+            if after.is_some_and(|id| self.place_of(id) < end) {
+                return Err(Impossible::LeftNeighbour);
+            }
+        }
+        let client = self.numbers.get(&units.client).copied();
+        let own = |id: Id| Some(id.client) == client;
+        let mut at = match origin {
+            None => self.first(),
+            Some(id) => {
+                let node = self.node_of(id);
+                if own(id) && id.clock + 1 < self.nodes[node as usize].end() {
+                    return Err(Impossible::OwnUnit);
+                }
+                self.next(node)
+            }
+        };
+        let last = right.map_or(NIL, |id| self.node_of(id));
+        if right.is_some_and(|id| own(id) && self.nodes[last as usize].id != id) {
+            return Err(Impossible::OwnUnit);
+        }
+        let mut between = 1;
+        while at != NIL && at != last && between <= most {
+            if own(self.nodes[at as usize].id) {
+                return Err(Impossible::OwnUnit);
+            }
+            between += 1;
+            at = self.next(at);
+        }
+        Ok(between)
     }
 
     /// Inserts a block where Yjs would. Its origins must be known and its clock be the client's next.
@@ -209,6 +293,7 @@ impl Index {
             parent: NIL,
             priority: 0,
             visible: 0,
+            total: 0,
         });
         self.link_after(left, node);
         self.clients[client as usize].runs.insert(id.clock, node);
@@ -430,6 +515,7 @@ impl Index {
             parent: NIL,
             priority: 0,
             visible: 0,
+            total: 0,
         };
         first.length = length;
         let id = rest.id;
@@ -480,6 +566,7 @@ impl Index {
         self.seed ^= self.seed << 5;
         node.priority = self.seed;
         node.visible = node.own_visible();
+        node.total = node.length;
         if let Some(place) = self.free.pop() {
             self.nodes[place as usize] = node;
             place
@@ -493,10 +580,35 @@ impl Index {
         if node == NIL { 0 } else { self.nodes[node as usize].visible }
     }
 
+    fn total_of(&self, node: u32) -> u32 {
+        if node == NIL { 0 } else { self.nodes[node as usize].total }
+    }
+
     fn refresh(&mut self, at: u32) {
         let node = &self.nodes[at as usize];
         let visible = self.visible_of(node.left) + node.own_visible() + self.visible_of(node.right);
-        self.nodes[at as usize].visible = visible;
+        let total = self.total_of(node.left) + node.length + self.total_of(node.right);
+        let node = &mut self.nodes[at as usize];
+        node.visible = visible;
+        node.total = total;
+    }
+
+    /// Units before this one, deleted ones included.
+    fn place_of(&self, id: Id) -> u32 {
+        let mut at = self.node_of(id);
+        let node = &self.nodes[at as usize];
+        let mut place = self.total_of(node.left) + (id.clock - node.id.clock);
+        loop {
+            let parent = self.nodes[at as usize].parent;
+            if parent == NIL {
+                return place;
+            }
+            let node = &self.nodes[parent as usize];
+            if node.right == at {
+                place += self.total_of(node.left) + node.length;
+            }
+            at = parent;
+        }
     }
 
     fn refresh_up(&mut self, mut at: u32) {

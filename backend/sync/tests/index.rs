@@ -66,7 +66,7 @@ fn take(document: &mut TextDocument, bytes: &[u8], route: Route) {
     match admit(document.index(), &update, route, |_| Right::Own) {
         Verdict::Admit(admitted) => {
             let bytes = admitted.bytes(&bytes.to_vec().into());
-            document.apply(&admitted, &bytes);
+            document.take(&admitted, &bytes).expect("an honest update is possible");
         }
         Verdict::Nothing => {}
         other => panic!("an honest update was not admitted: {other:?}"),

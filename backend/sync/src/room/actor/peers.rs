@@ -294,7 +294,9 @@ impl RoomActor {
         route: Route,
     ) {
         let Content::Text(text) = &mut self.content else { return };
-        text.apply(admitted, logged);
+        if let Err(refusal) = text.take(admitted, logged) {
+            return self.refuse(id, &refusal);
+        }
         self.tell(News::Update(logged), Some(id));
 
         let Some(peer) = self.peers.get(&id) else { return };
