@@ -8,18 +8,18 @@ use serde_json::{Value, json};
 use crate::{
     Counts, Shared,
     fault::Fault,
-    http::{self, Body, Cut, json_response, refusal_response},
+    http::{self, Body, json_response, refusal_response},
     pace::{self, Pace},
     responses::{MODEL, Refusal},
     rules,
-    sse::send_chunks,
+    sse::{cut, send_chunks},
 };
 
 /// Byte chunks that may wait for the connection.
 const WAITING: usize = 64;
 
 /// Answers a POST to `/v1/chat/completions`.
-pub(crate) async fn respond(body: &Value, shared: Arc<Shared>) -> Response<Body> {
+pub(crate) fn respond(body: &Value, shared: Arc<Shared>) -> Response<Body> {
     let Some(messages) = body.get("messages").and_then(Value::as_array) else {
         return refusal_response(&Refusal::invalid(
             "Missing required parameter: 'messages'.",
@@ -85,7 +85,7 @@ pub(crate) async fn respond(body: &Value, shared: Arc<Shared>) -> Response<Body>
                         std::future::pending::<()>().await;
                     }
                     Some(Fault::Cut { after }) if u64::from(after) == written => {
-                        let _ = bytes.send(Err(Cut)).await;
+                        cut(&bytes).await;
                         return;
                     }
                     _ => {}

@@ -99,7 +99,7 @@ async fn route(
             Err(refusal) => refusal_response(&refusal),
         },
         (&Method::POST, "/v1/chat/completions") => match read_json(&mut request).await {
-            Ok(body) => chat::respond(&body, shared).await,
+            Ok(body) => chat::respond(&body, shared),
             Err(refusal) => refusal_response(&refusal),
         },
         (_, "/v1/models" | "/v1/responses" | "/v1/chat/completions") => {

@@ -43,6 +43,8 @@ pub use crate::fault::{ErrorShape, Fault, Faults};
 const CONNECTIONS: usize = 256;
 /// How long after a failed accept the next is tried: long enough for file descriptors to come free.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long connections may take to say goodbye when the server stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_millis(200);
 /// Responses kept for requests with `store: true`.
 const STORED_RESPONSES: usize = 64;
 /// Conversations larger than this are not remembered, in bytes of JSON.
@@ -212,6 +214,9 @@ impl DemoModel {
                 }
             }
         }
+        // Every connection says goodbye by itself; what has not done so in time is dropped.
+        let goodbyes = async { while connections.join_next().await.is_some() {} };
+        let _ = tokio::time::timeout(SHUTDOWN_GRACE, goodbyes).await;
         connections.shutdown().await;
         Ok(())
     }

@@ -123,7 +123,7 @@ fn follow(wish: &Wish, conversation: &Conversation, drafts: &mut [Draft]) -> Out
         }
         Wish::Comment { names, scope } => comment::comment(names, &targets(scope, conversation), drafts),
         Wish::Add { function, name, scope } => {
-            add::add(function, name.as_deref(), scope, conversation, drafts)
+            add::add(*function, name.as_deref(), scope, conversation, drafts)
         }
         Wish::Remove { names, scope } => remove::remove(names, &targets(scope, conversation), drafts),
         Wish::Explain => explain::explain(conversation),
@@ -165,5 +165,4 @@ fn named(documents: &[&Document]) -> String {
 }
 
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;

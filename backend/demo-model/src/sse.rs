@@ -1,6 +1,6 @@
 //! The Responses API over HTTP: server-sent events, or the whole answer at once.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use hyper::{Response, StatusCode, body::Frame as BodyFrame};
@@ -16,6 +16,8 @@ use crate::{
 
 /// Events and byte chunks that may wait for the connection.
 const WAITING: usize = 64;
+/// The pause before a connection is dropped on purpose: long enough for hyper to flush what was sent.
+const CUT_PAUSE: Duration = Duration::from_millis(20);
 
 /// Answers a POST to `/v1/responses`.
 pub(crate) async fn respond(body: &Value, shared: Arc<Shared>) -> Response<Body> {
@@ -72,8 +74,7 @@ pub(crate) async fn respond(body: &Value, shared: Arc<Shared>) -> Response<Body>
                     Frame::Broken(text) => format!("data: {text}\n\n").into_bytes(),
                     Frame::Binary => b"data: \xff\xfe\n\n".to_vec(),
                     Frame::Cut => {
-                        // An error in the body makes the server drop the connection.
-                        let _ = bytes.send(Err(Cut)).await;
+                        cut(&bytes).await;
                         return;
                     }
                     Frame::Over(items) => {
@@ -109,6 +110,13 @@ pub(crate) async fn send_chunks(
         }
     }
     true
+}
+
+/// Drops the connection, once what was sent before is on its way.
+pub(crate) async fn cut(bytes: &mpsc::Sender<Result<BodyFrame<Bytes>, Cut>>) {
+    tokio::time::sleep(CUT_PAUSE).await;
+    // An error in the body makes the server drop the connection; a client that is gone has its wish already.
+    let _ = bytes.send(Err(Cut)).await;
 }
 
 fn keep(shared: &Shared, id: &str, store: bool, items: Option<Vec<Value>>) {

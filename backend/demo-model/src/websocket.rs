@@ -139,7 +139,7 @@ impl Session {
             self.refuse(lane.as_deref(), &responses::connection_limit()).await?;
             return Err(Closed);
         }
-        if !self.lanes.contains_key(&lane) && self.lanes.len() >= LANES + 1 {
+        if !self.lanes.contains_key(&lane) && self.lanes.len() > LANES {
             let refusal = Refusal::coded(
                 429,
                 "websocket_stream_limit_reached",

@@ -358,7 +358,8 @@ async fn a_slow_reader_loses_nothing() {
     let demo = Demo::start(quick()).await;
     let provider = demo.connect(Transport::ResponsesWs);
     let mut request = rename_request();
-    let lines: String = (0..3000).map(|line| format!("total_{line} = total + {line}\n")).collect();
+    let lines: Vec<String> = (0..3000).map(|line| format!("total_{line} = total + {line}\n")).collect();
+    let lines = lines.concat();
     request.input = vec![InputItem::UserText(format!(
         "<document path=\"big.py\" version=\"1.1\" lines=\"3000\">\n{lines}</document>\n\
          <prompt>\nrename total to subtotal\n</prompt>"

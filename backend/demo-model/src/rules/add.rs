@@ -113,7 +113,7 @@ impl Template {
 
 /// Adds a function to one document, which may be a new one.
 pub(super) fn add(
-    function: &Template,
+    function: Template,
     name: Option<&str>,
     scope: &Scope,
     conversation: &Conversation,
@@ -139,7 +139,7 @@ pub(super) fn add(
         if conversation.tree.contains(&path) {
             return Outcome::say(format!("I was not shown `{path}`, so I cannot add to it."));
         }
-        let text: String = lines.iter().map(|line| format!("+{line}\n")).collect();
+        let text: String = lines.iter().flat_map(|line| ["+", line, "\n"]).collect();
         return Outcome {
             said: vec![format!("Adding `{name}` in a new file, `{path}`.")],
             sections: format!("*** Add File: {path}\n{text}"),
@@ -153,12 +153,12 @@ pub(super) fn add(
     if source::functions(language, &current).iter().any(|function| function.name == name) {
         return Outcome::say(format!("`{path}` already has a function `{name}`, so I added nothing."));
     }
-    insert(draft, language, &current, lines);
+    insert(draft, language, &current, &lines);
     Outcome::say(format!("Adding `{name}` to `{path}`, in {}.", language.name()))
 }
 
 /// Puts the function at the end, or before what customarily stands last.
-fn insert(draft: &mut Draft, language: Language, current: &[String], function: Vec<String>) {
+fn insert(draft: &mut Draft, language: Language, current: &[String], function: &[String]) {
     let unit = indent_unit(current);
     let exported =
         current.iter().any(|line| line.starts_with("export function ") || line.starts_with("export const "));
@@ -185,25 +185,21 @@ fn insert(draft: &mut Draft, language: Language, current: &[String], function: V
     let before = current.iter().position(last);
     let end = current.iter().rposition(|line| !blank(line)).map_or(0, |line| line + 1);
     let mut added = Vec::new();
-    match before {
-        Some(at) => {
-            let above = current[..at].iter().rposition(|line| !blank(line)).map_or(0, |line| line + 1);
-            let there = at - above;
-            if above > 0 {
-                added.extend(std::iter::repeat_n(String::new(), gap.saturating_sub(there)));
-            }
-            added.extend(function);
-            added.extend(std::iter::repeat_n(String::new(), gap));
-            draft.insert(at, added);
+    if let Some(at) = before {
+        let above = current[..at].iter().rposition(|line| !blank(line)).map_or(0, |line| line + 1);
+        if above > 0 {
+            added.extend(std::iter::repeat_n(String::new(), gap.saturating_sub(at - above)));
         }
-        None => {
-            if end > 0 {
-                let there = current.len() - end;
-                added.extend(std::iter::repeat_n(String::new(), gap.saturating_sub(there)));
-            }
-            added.extend(function);
-            draft.insert(current.len(), added);
+        added.extend(function);
+        added.extend(std::iter::repeat_n(String::new(), gap));
+        draft.insert(at, added);
+    } else {
+        if end > 0 {
+            let there = current.len() - end;
+            added.extend(std::iter::repeat_n(String::new(), gap.saturating_sub(there)));
         }
+        added.extend(function);
+        draft.insert(current.len(), added);
     }
 }
 

@@ -202,7 +202,7 @@ fn old_lines(steps: &[Step<'_>]) -> Range<usize> {
         Step::Add(_) => None,
     });
     let Some(first) = lines.next() else { return 0..0 };
-    first..lines.last().unwrap_or(first) + 1
+    first..lines.next_back().unwrap_or(first) + 1
 }
 
 /// Where each line of a document stands.

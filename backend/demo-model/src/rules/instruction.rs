@@ -39,147 +39,21 @@ pub(super) enum Wish {
 }
 
 /// The verbs that begin a wish.
-const VERBS: [&str; 28] = [
-    "rename",
-    "replace",
-    "substitute",
-    "swap",
-    "change",
-    "turn",
-    "delete",
-    "remove",
-    "drop",
-    "erase",
-    "explain",
-    "describe",
-    "summarize",
-    "summarise",
-    "what",
-    "document",
-    "comment",
-    "annotate",
-    "add",
-    "write",
-    "create",
-    "implement",
-    "insert",
-    "make",
-    "generate",
-    "append",
-    "put",
-    "give",
-];
+const VERBS: &str = "rename replace substitute swap change turn delete remove drop erase explain describe summarize \
+    summarise what document comment annotate add write create implement insert make generate append put \
+    give";
 /// Words that may stand around a name and are none.
-const FILLERS: [&str; 61] = [
-    "a",
-    "an",
-    "the",
-    "this",
-    "that",
-    "my",
-    "our",
-    "all",
-    "every",
-    "each",
-    "any",
-    "of",
-    "in",
-    "from",
-    "for",
-    "please",
-    "function",
-    "functions",
-    "method",
-    "methods",
-    "def",
-    "fn",
-    "variable",
-    "variables",
-    "identifier",
-    "name",
-    "names",
-    "class",
-    "struct",
-    "type",
-    "constant",
-    "const",
-    "parameter",
-    "argument",
-    "field",
-    "property",
-    "symbol",
-    "module",
-    "local",
-    "global",
-    "named",
-    "called",
-    "occurrences",
-    "occurrence",
-    "instances",
-    "instance",
-    "uses",
-    "usages",
-    "unused",
-    "old",
-    "helper",
-    "text",
-    "string",
-    "word",
-    "phrase",
-    "literal",
-    "value",
-    "everything",
-    "it",
-    "file",
-    "document",
-];
+const FILLERS: &str = "a an the this that my our all every each any of in from for please function functions method methods \
+    def fn variable variables identifier name names class struct type constant const parameter argument \
+    field property symbol module local global named called occurrences occurrence instances instance \
+    uses usages unused old helper text string word phrase literal value everything it file document";
 
 /// Fillers that say what kind of thing a name belongs to, and are hardly ever names.
-const KINDS: [&str; 21] = [
-    "function",
-    "functions",
-    "method",
-    "methods",
-    "def",
-    "fn",
-    "variable",
-    "variables",
-    "identifier",
-    "names",
-    "class",
-    "struct",
-    "constant",
-    "const",
-    "parameter",
-    "argument",
-    "field",
-    "property",
-    "symbol",
-    "module",
-    "occurrences",
-];
+const KINDS: &str = "function functions method methods def fn variable variables identifier names class struct constant \
+    const parameter argument field property symbol module occurrences";
 /// Fillers that are never names, except the article that is also a letter.
-const SMALL_WORDS: [&str; 19] = [
-    "an",
-    "the",
-    "this",
-    "that",
-    "my",
-    "our",
-    "all",
-    "every",
-    "each",
-    "any",
-    "of",
-    "in",
-    "from",
-    "for",
-    "please",
-    "named",
-    "called",
-    "it",
-    "everything",
-];
+const SMALL_WORDS: &str =
+    "an the this that my our all every each any of in from for please named called it everything";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
@@ -203,10 +77,15 @@ impl Token {
         self.kind == Kind::Word && words.iter().any(|word| self.text.eq_ignore_ascii_case(word))
     }
 
+    /// Whether this is one of the words of a list.
+    fn is_in(&self, list: &str) -> bool {
+        self.kind == Kind::Word && list.split_whitespace().any(|word| self.text.eq_ignore_ascii_case(word))
+    }
+
     /// The name this may be.
     fn name(&self) -> Option<String> {
         let text = self.text.trim().trim_end_matches("()");
-        let usable = is_identifier(text) && (self.kind == Kind::Quoted || !self.is(&FILLERS));
+        let usable = is_identifier(text) && (self.kind == Kind::Quoted || !self.is_in(FILLERS));
         (usable && self.kind != Kind::Break).then(|| text.to_owned())
     }
 }
@@ -222,7 +101,7 @@ pub(super) fn read(conversation: &Conversation) -> Vec<Wish> {
             || starts.is_empty()
             || tokens[at - 1].kind == Kind::Break
             || tokens[at - 1].is(&["and", "then", "also"]);
-        if begins && token.is(&VERBS) {
+        if begins && token.is_in(VERBS) {
             starts.push(at);
         }
     }
@@ -441,7 +320,8 @@ fn pairs(tokens: &[Token]) -> Vec<(String, String)> {
 
 /// The name nearest to the end. Words such as `value` are fillers beside a name, and names where there is none.
 fn old_name(tokens: &[Token]) -> Option<String> {
-    let usable = |token: &&Token| is_identifier(&token.text) && !token.is(&KINDS) && !token.is(&SMALL_WORDS);
+    let usable =
+        |token: &&Token| is_identifier(&token.text) && !token.is_in(KINDS) && !token.is_in(SMALL_WORDS);
     let named = tokens.iter().rev().find_map(Token::name);
     named.or_else(|| tokens.iter().rev().find(usable).map(|token| token.text.clone()))
 }
@@ -469,7 +349,7 @@ fn replacement(tokens: &[Token], prompt: &str) -> Option<(String, String, bool)>
     let joins = |words: &[&str]| tokens.iter().position(|token| token.is(words));
     let middle = joins(&["with", "by", "->", "=>", "\u{2192}"]).or_else(|| joins(&["to", "into", "for"]))?;
     let side = |side: &[Token], skip: bool| {
-        let skipped = side.iter().take_while(|token| skip && token.is(&FILLERS)).count();
+        let skipped = side.iter().take_while(|token| skip && token.is_in(FILLERS)).count();
         // A word such as `a` may be all there is, and is meant then.
         let side =
             if skipped == side.len() { side.get(skipped.saturating_sub(1)..)? } else { &side[skipped..] };
@@ -640,14 +520,13 @@ mod tests {
 
     #[test]
     fn comments_removals_and_questions_are_told_apart() {
-        let all = Wish::Comment { names: vec![], scope: Scope::Open };
         for prompt in [
             "add docstrings",
             "Document all functions",
             "add doc comments to every function",
             "write documentation",
         ] {
-            assert_eq!(wishes(prompt), [all.clone()], "{prompt}");
+            assert_eq!(wishes(prompt), [Wish::Comment { names: vec![], scope: Scope::Open }], "{prompt}");
         }
         let one = Wish::Comment { names: vec!["load".into()], scope: Scope::Open };
         assert_eq!(wishes("document the function load"), [one]);
@@ -662,7 +541,7 @@ mod tests {
     #[test]
     fn well_known_functions_are_found_by_their_names() {
         let find = |prompt: &str| match wishes(prompt).remove(0) {
-            Wish::Add { function, name, scope } => (function.name(Language::Python).to_owned(), name, scope),
+            Wish::Add { function, name, scope } => (function.name(Language::Python), name, scope),
             other => panic!("{prompt}: {other:?}"),
         };
         for (prompt, name) in [

@@ -40,7 +40,7 @@ fn obey(order: &str, conversation: &Conversation, drafts: &mut [Draft], outcome:
                 draft.remove(0..count);
                 draft.insert(0, vec![text.to_owned()]);
             }
-            None => outcome.sections.push_str(&format!("*** Add File: {path}\n+{text}\n")),
+            None => outcome.sections.extend(["*** Add File: ", path, "\n+", text, "\n"]),
         }
         outcome.said.push(format!("Overwriting `{path}`, as a document told me."));
     }

@@ -100,5 +100,4 @@ pub(super) fn indent_of(line: &str) -> &str {
 }
 
 #[cfg(test)]
-#[path = "source_tests.rs"]
 mod tests;

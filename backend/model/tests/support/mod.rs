@@ -13,32 +13,32 @@ use tokio::net::TcpListener;
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// A running demo model; it stops when dropped.
-pub struct Demo {
-    pub base_url: String,
-    pub options: DemoOptions,
+pub(crate) struct Demo {
+    pub(crate) base_url: String,
+    pub(crate) options: DemoOptions,
     shutdown: CancellationToken,
 }
 
 impl Demo {
-    pub async fn start(options: DemoOptions) -> Self {
+    pub(crate) async fn start(options: DemoOptions) -> Self {
         // Two tests may come here at once; one of them installs it.
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port is free");
+        let base_url = format!("http://{}/v1", listener.local_addr().expect("it is bound"));
         let shutdown = CancellationToken::new();
         tokio::spawn(DemoModel::serve(listener, options.clone(), shutdown.clone()));
         Self { base_url, options, shutdown }
     }
 
-    pub fn settings(&self, transport: Transport) -> ModelSettings {
+    pub(crate) fn settings(&self, transport: Transport) -> ModelSettings {
         ModelSettings::new("Demo", "demo", &self.base_url, transport)
     }
 
-    pub fn connect(&self, transport: Transport) -> Arc<dyn ModelProvider> {
-        connect(self.settings(transport)).unwrap()
+    pub(crate) fn connect(&self, transport: Transport) -> Arc<dyn ModelProvider> {
+        connect(self.settings(transport)).expect("the settings are good")
     }
 
-    pub fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.shutdown.cancel();
     }
 }
@@ -50,12 +50,12 @@ impl Drop for Demo {
 }
 
 /// Options with no pauses.
-pub fn quick() -> DemoOptions {
+pub(crate) fn quick() -> DemoOptions {
     DemoOptions { tokens_per_second: 0, first_token_delay: Duration::ZERO, ..DemoOptions::default() }
 }
 
 /// Asks for a rename, with the patch as a custom tool.
-pub fn rename_request() -> CallRequest {
+pub(crate) fn rename_request() -> CallRequest {
     CallRequest {
         instructions: "Edit with apply_patch.".into(),
         input: vec![InputItem::UserText(
@@ -74,14 +74,14 @@ pub fn rename_request() -> CallRequest {
 }
 
 /// The same with a fault, named as the demo model reads it.
-pub fn with_fault(fault: &str) -> CallRequest {
+pub(crate) fn with_fault(fault: &str) -> CallRequest {
     let mut request = rename_request();
     request.metadata.insert("fault".into(), fault.into());
     request
 }
 
 /// All events of a stream.
-pub async fn collect(mut stream: EventStream) -> Vec<ModelEvent> {
+pub(crate) async fn collect(mut stream: EventStream) -> Vec<ModelEvent> {
     let all = async {
         let mut events = Vec::new();
         while let Some(event) = stream.next().await {
@@ -93,12 +93,12 @@ pub async fn collect(mut stream: EventStream) -> Vec<ModelEvent> {
 }
 
 /// Calls and returns all events.
-pub async fn ask(provider: &Arc<dyn ModelProvider>, request: CallRequest) -> Vec<ModelEvent> {
+pub(crate) async fn ask(provider: &Arc<dyn ModelProvider>, request: CallRequest) -> Vec<ModelEvent> {
     collect(provider.call(request, CancellationToken::new()).await.expect("the call is accepted")).await
 }
 
 /// Waits until a condition holds.
-pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
     let met = async {
         while !condition().await {
             tokio::time::sleep(Duration::from_millis(2)).await;
@@ -108,7 +108,7 @@ pub async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnM
 }
 
 /// The joined text of an answer.
-pub fn text(events: &[ModelEvent]) -> String {
+pub(crate) fn text(events: &[ModelEvent]) -> String {
     events
         .iter()
         .filter_map(|event| match event {
@@ -119,7 +119,7 @@ pub fn text(events: &[ModelEvent]) -> String {
 }
 
 /// The patch of an answer: the joined deltas of its tool call, which must equal its end.
-pub fn patch(events: &[ModelEvent]) -> String {
+pub(crate) fn patch(events: &[ModelEvent]) -> String {
     let deltas: String = events
         .iter()
         .filter_map(|event| match event {
@@ -136,10 +136,10 @@ pub fn patch(events: &[ModelEvent]) -> String {
 }
 
 /// Checks what every provider guarantees of a stream.
-pub fn assert_well_formed(events: &[ModelEvent]) {
+pub(crate) fn assert_well_formed(events: &[ModelEvent]) {
     let terminals = events.iter().filter(|event| event.is_terminal()).count();
     assert_eq!(terminals, 1, "{events:?}");
-    assert!(events.last().unwrap().is_terminal());
+    assert!(events.last().is_some_and(ModelEvent::is_terminal));
     let starts = events.iter().filter(|event| matches!(event, ModelEvent::Started { .. })).count();
     assert!(starts <= 1, "{events:?}");
     let mut open = Vec::new();

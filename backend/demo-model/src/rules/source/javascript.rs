@@ -33,15 +33,15 @@ fn class_bodies(code: &Code) -> Vec<bool> {
     let mut statement = 0;
     let mut lines = Vec::with_capacity(code.line_count());
     let mut line = 0;
-    for at in 0..code.code.len() {
+    for at in 0..code.masked.len() {
         while code.starts.get(line) == Some(&at) {
             lines.push(open.last().copied().unwrap_or(false));
             line += 1;
         }
-        match code.code[at] {
+        match code.masked[at] {
             '(' | '[' => open.push(false),
             '{' => {
-                let text: String = code.code[statement..at].iter().collect();
+                let text: String = code.masked[statement..at].iter().collect();
                 let is_class = text
                     .split_whitespace()
                     .find(|word| !matches!(*word, "export" | "default" | "abstract" | "declare"))
@@ -121,7 +121,7 @@ fn declaration(code: &Code, start: usize) -> Option<Shape> {
         }
     }
     at = code.skip_space(code.word_at(at, "function")?);
-    if code.code.get(at) == Some(&'*') {
+    if code.masked.get(at) == Some(&'*') {
         at = code.skip_space(at + 1);
     }
     let (name, end) = code.name_at(at)?;
@@ -132,16 +132,17 @@ fn declaration(code: &Code, start: usize) -> Option<Shape> {
 fn method(code: &Code, start: usize) -> Option<Shape> {
     let mut at = start;
     loop {
-        while matches!(code.code.get(at), Some('*' | '#')) {
+        while matches!(code.masked.get(at), Some('*' | '#')) {
             at += 1;
         }
         let (name, end) = code.name_at(at)?;
         let next = code.skip_space(end);
-        if MODIFIERS.contains(&name.as_str()) && !matches!(code.code.get(next), Some('(' | '<' | '=' | ':')) {
+        if MODIFIERS.contains(&name.as_str()) && !matches!(code.masked.get(next), Some('(' | '<' | '=' | ':'))
+        {
             at = next;
             continue;
         }
-        if KEYWORDS.contains(&name.as_str()) || !matches!(code.code.get(next), Some('(' | '<')) {
+        if KEYWORDS.contains(&name.as_str()) || !matches!(code.masked.get(next), Some('(' | '<')) {
             return None;
         }
         return from_brackets(code, name, end);
@@ -150,8 +151,8 @@ fn method(code: &Code, start: usize) -> Option<Shape> {
 
 /// From behind the name: type parameters, brackets, a type, a body in braces.
 fn from_brackets(code: &Code, name: String, from: usize) -> Option<Shape> {
-    let open = (from..code.code.len()).find(|at| code.code[*at] == '(')?;
-    let between: String = code.code[from..open].iter().collect();
+    let open = (from..code.masked.len()).find(|at| code.masked[*at] == '(')?;
+    let between: String = code.masked[from..open].iter().collect();
     if !(between.trim().is_empty() || between.trim_start().starts_with('<')) {
         return None;
     }
@@ -170,16 +171,16 @@ fn from_brackets(code: &Code, name: String, from: usize) -> Option<Shape> {
 /// `: R {`, where the type may itself be an object in braces.
 fn type_and_brace(code: &Code, from: usize) -> Option<(Option<String>, usize)> {
     let at = code.skip_space(from);
-    if code.code.get(at) == Some(&'{') {
+    if code.masked.get(at) == Some(&'{') {
         return Some((None, at));
     }
-    if code.code.get(at) != Some(&':') {
+    if code.masked.get(at) != Some(&':') {
         return None;
     }
     let kind = code.skip_space(at + 1);
-    let from = if code.code.get(kind) == Some(&'{') { code.matching(kind)? + 1 } else { kind };
+    let from = if code.masked.get(kind) == Some(&'{') { code.matching(kind)? + 1 } else { kind };
     let brace = code.find_outside(from, &['{', ';'])?;
-    (code.code[brace] == '{').then(|| (Some(code.raw_text(kind..brace)), brace))
+    (code.masked[brace] == '{').then(|| (Some(code.raw_text(kind..brace)), brace))
 }
 
 /// `export const name = async (…) => …` or `= function (…) {`
@@ -192,7 +193,7 @@ fn binding(code: &Code, start: usize) -> Option<Shape> {
     let (name, end) = code.name_at(code.skip_space(after))?;
     // A type before the equals sign may hold an arrow of its own; such a binding is left alone.
     let mut at = code.skip_space(end);
-    if code.code.get(at) != Some(&'=') || code.code.get(at + 1) == Some(&'=') {
+    if code.masked.get(at) != Some(&'=') || code.masked.get(at + 1) == Some(&'=') {
         return None;
     }
     at = code.skip_space(at + 1);
@@ -204,7 +205,7 @@ fn binding(code: &Code, start: usize) -> Option<Shape> {
         shape.end = with_semicolon(code, shape.end);
         return Some(shape);
     }
-    let (parameters, after) = if code.code.get(at) == Some(&'(') {
+    let (parameters, after) = if code.masked.get(at) == Some(&'(') {
         let close = code.matching(at)?;
         (at + 1..close, close + 1)
     } else {
@@ -212,17 +213,17 @@ fn binding(code: &Code, start: usize) -> Option<Shape> {
         (at..end, end)
     };
     let next = code.skip_space(after);
-    let (returns, arrow) = if code.code.get(next) == Some(&':') {
+    let (returns, arrow) = if code.masked.get(next) == Some(&':') {
         let arrow = find_arrow(code, next)?;
         (Some(code.raw_text(next + 1..arrow)), arrow)
     } else {
         (None, next)
     };
-    if code.code.get(arrow..arrow + 2) != Some(&['=', '>']) {
+    if code.masked.get(arrow..arrow + 2) != Some(&['=', '>']) {
         return None;
     }
     let body = code.skip_space(arrow + 2);
-    if code.code.get(body) == Some(&'{') {
+    if code.masked.get(body) == Some(&'{') {
         let end = with_semicolon(code, code.matching(body)?);
         return Some(Shape { name, parameters, returns, brace: Some(body), end, is_expression: false });
     }
@@ -236,12 +237,12 @@ fn skip_own_name(code: &Code, from: usize) -> usize {
 
 fn find_arrow(code: &Code, from: usize) -> Option<usize> {
     let mut at = from;
-    while at < code.code.len() {
+    while at < code.masked.len() {
         let equals = code.find_outside(at, &['=', ';'])?;
-        if code.code[equals] == ';' {
+        if code.masked[equals] == ';' {
             return None;
         }
-        if code.code.get(equals + 1) == Some(&'>') {
+        if code.masked.get(equals + 1) == Some(&'>') {
             return Some(equals);
         }
         at = equals + 1;
@@ -251,20 +252,20 @@ fn find_arrow(code: &Code, from: usize) -> Option<usize> {
 
 fn with_semicolon(code: &Code, end: usize) -> usize {
     let next = code.skip_space(end + 1);
-    if code.code.get(next) == Some(&';') && code.line_of(next) == code.line_of(end) { next } else { end }
+    if code.masked.get(next) == Some(&';') && code.line_of(next) == code.line_of(end) { next } else { end }
 }
 
 /// The end of an expression: a semicolon, or the end of a line that nothing continues.
 fn expression_end(code: &Code, from: usize) -> Option<usize> {
     let mut at = from;
-    while at < code.code.len() {
-        match code.code[at] {
+    while at < code.masked.len() {
+        match code.masked[at] {
             ';' => return Some(at),
             '(' | '[' | '{' => at = code.matching(at)?,
             ')' | ']' | '}' | ',' => return Some(at.saturating_sub(1)),
             '\n' => {
                 let next = code.skip_space(at);
-                let goes_on = matches!(code.code.get(next), Some('.' | '?' | ':' | '+' | '*' | '&' | '|'));
+                let goes_on = matches!(code.masked.get(next), Some('.' | '?' | ':' | '+' | '*' | '&' | '|'));
                 if !goes_on {
                     return Some(at.saturating_sub(1));
                 }
@@ -273,7 +274,7 @@ fn expression_end(code: &Code, from: usize) -> Option<usize> {
         }
         at += 1;
     }
-    Some(code.code.len().saturating_sub(2))
+    Some(code.masked.len().saturating_sub(2))
 }
 
 /// Where the block comment directly above a line begins.
@@ -293,8 +294,9 @@ fn returns_value(code: &Code, range: Range<usize>) -> bool {
     while at < range.end {
         match code.name_at(at) {
             Some((word, end)) => {
-                let next = (end..range.end).find(|next| code.code[*next] != ' ');
-                if word == "return" && next.is_some_and(|next| !matches!(code.code[next], ';' | '\n' | '}')) {
+                let next = (end..range.end).find(|next| code.masked[*next] != ' ');
+                if word == "return" && next.is_some_and(|next| !matches!(code.masked[next], ';' | '\n' | '}'))
+                {
                     return true;
                 }
                 at = end;
@@ -309,7 +311,7 @@ fn parameters(code: &Code, range: Range<usize>) -> Vec<Parameter> {
     let mut found = Vec::new();
     for part in code.split_commas(range, true) {
         let mut start = code.skip_space(part.start);
-        let rest = code.code.get(start..start + 3) == Some(&['.', '.', '.']);
+        let rest = code.masked.get(start..start + 3) == Some(&['.', '.', '.']);
         if rest {
             start += 3;
         }
@@ -330,8 +332,8 @@ fn parameters(code: &Code, range: Range<usize>) -> Vec<Parameter> {
             continue;
         }
         let equals = (name_end..part.end)
-            .find(|at| code.code[*at] == '=' && !matches!(code.code.get(at + 1), Some('>' | '=')));
-        let colon = (name_end..equals.unwrap_or(part.end)).find(|at| code.code[*at] == ':');
+            .find(|at| code.masked[*at] == '=' && !matches!(code.masked.get(at + 1), Some('>' | '=')));
+        let colon = (name_end..equals.unwrap_or(part.end)).find(|at| code.masked[*at] == ':');
         found.push(Parameter {
             name,
             kind: colon.map(|colon| code.raw_text(colon + 1..equals.unwrap_or(part.end))),

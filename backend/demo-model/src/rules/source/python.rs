@@ -63,9 +63,9 @@ fn function_at(code: &Code, line: usize, depths: &[usize]) -> Option<Function> {
             return None;
         }
         let mut end = body;
-        for next in body..code.line_count() {
+        for (next, depth) in depths.iter().enumerate().skip(body) {
             // A line inside a string or brackets may begin anywhere.
-            let continues = depths[next] > 0 || code.begins_inside(next);
+            let continues = *depth > 0 || code.begins_inside(next);
             let text = code.code_line(next);
             if text.trim().is_empty() {
                 continue;
@@ -113,8 +113,8 @@ fn returns_value(code: &Code, range: Range<usize>) -> bool {
         match code.name_at(at) {
             Some((word, end)) => {
                 if word == "return" || word == "yield" {
-                    let next = (end..range.end).find(|next| code.code[*next] != ' ');
-                    if next.is_some_and(|next| !matches!(code.code[next], '\n' | ';')) {
+                    let next = (end..range.end).find(|next| code.masked[*next] != ' ');
+                    if next.is_some_and(|next| !matches!(code.masked[next], '\n' | ';')) {
                         let value = next.and_then(|next| code.name_at(next)).map(|(name, _)| name);
                         if value.as_deref() != Some("None") {
                             return true;
@@ -133,14 +133,14 @@ fn parameters(code: &Code, range: Range<usize>) -> Vec<Parameter> {
     let mut found = Vec::new();
     for (position, part) in code.split_commas(range, false).into_iter().enumerate() {
         let mut start = code.skip_space(part.start);
-        let stars = (start..part.end).take_while(|at| code.code[*at] == '*').count();
+        let stars = (start..part.end).take_while(|at| code.masked[*at] == '*').count();
         start += stars;
         let Some((name, name_end)) = code.name_at(start).filter(|_| start < part.end) else { continue };
         if position == 0 && matches!(name.as_str(), "self" | "cls") {
             continue;
         }
-        let equals = (name_end..part.end).find(|at| code.code[*at] == '=');
-        let colon = (name_end..equals.unwrap_or(part.end)).find(|at| code.code[*at] == ':');
+        let equals = (name_end..part.end).find(|at| code.masked[*at] == '=');
+        let colon = (name_end..equals.unwrap_or(part.end)).find(|at| code.masked[*at] == ':');
         let text = |from: usize, to: usize| code.raw_text(from..to);
         found.push(Parameter {
             name: format!("{}{name}", "*".repeat(stars)),

@@ -23,13 +23,13 @@ fn function_at(code: &Code, line: usize) -> Option<Function> {
                 break;
             }
             "pub" => {
-                if code.code.get(next) == Some(&'(') {
+                if code.masked.get(next) == Some(&'(') {
                     next = code.skip_space(code.matching(next)? + 1);
                 }
             }
             "default" | "const" | "async" | "unsafe" => {}
             "extern" => {
-                while code.code.get(next) == Some(&'"') {
+                while code.masked.get(next) == Some(&'"') {
                     next += 1;
                 }
                 next = code.skip_space(next);
@@ -39,11 +39,11 @@ fn function_at(code: &Code, line: usize) -> Option<Function> {
         at = next;
     }
     let (name, name_end) = code.name_at(at)?;
-    let open =
-        (name_end..code.code.len()).find(|at| code.code[*at] == '(' && !in_angles(code, name_end, *at))?;
+    let open = (name_end..code.masked.len())
+        .find(|at| code.masked[*at] == '(' && !in_angles(code, name_end, *at))?;
     let close = code.matching(open)?;
     let body = code.find_outside(close + 1, &['{', ';'])?;
-    let end = if code.code[body] == '{' { code.matching(body)? } else { body };
+    let end = if code.masked[body] == '{' { code.matching(body)? } else { body };
     let tail = code.raw_text(close + 1..body);
     let returns =
         tail.strip_prefix("->").map(|kind| kind.split(" where ").next().unwrap_or(kind).trim().to_owned());
@@ -53,7 +53,7 @@ fn function_at(code: &Code, line: usize) -> Option<Function> {
         top,
         head,
         line,
-        body: (code.code[body] == '{')
+        body: (code.masked[body] == '{')
             .then(|| code.line_of(body) + 1)
             .filter(|body| *body <= code.line_of(end)),
         end: code.line_of(end),
@@ -69,9 +69,9 @@ fn function_at(code: &Code, line: usize) -> Option<Function> {
 fn in_angles(code: &Code, from: usize, at: usize) -> bool {
     let mut depth = 0_i32;
     for position in from..at {
-        match code.code[position] {
+        match code.masked[position] {
             '<' => depth += 1,
-            '>' if code.code[position - 1] != '-' => depth -= 1,
+            '>' if code.masked[position - 1] != '-' => depth -= 1,
             _ => {}
         }
     }
@@ -120,7 +120,7 @@ fn parameters(code: &Code, range: Range<usize>) -> Vec<Parameter> {
             continue;
         }
         let colon = code.skip_space(name_end);
-        if colon >= part.end || code.code[colon] != ':' {
+        if colon >= part.end || code.masked[colon] != ':' {
             continue;
         }
         let kind = Some(code.raw_text(colon + 1..part.end));

@@ -10,7 +10,7 @@ pub(crate) struct Code {
     /// The characters as they are; lines end with `\n`.
     pub(super) raw: Vec<char>,
     /// The same with every character of a string as `"` and every character of a comment as a space.
-    pub(super) code: Vec<char>,
+    pub(super) masked: Vec<char>,
     /// Where each line begins.
     pub(super) starts: Vec<usize>,
     /// The lines that begin inside a string or a comment.
@@ -44,10 +44,10 @@ impl Code {
             raw.extend(line.chars());
             raw.push('\n');
         }
-        let (code, continued) = mask(language, &raw);
+        let (masked, continued) = mask(language, &raw);
         let inside = starts.iter().enumerate().filter(|(_, start)| continued.contains(start));
         let inside = inside.map(|(line, _)| line).collect();
-        Self { raw, code, starts, inside }
+        Self { raw, masked, starts, inside }
     }
 
     pub(crate) fn line_count(&self) -> usize {
@@ -72,7 +72,7 @@ impl Code {
 
     /// A line with strings and comments masked.
     pub(crate) fn code_line(&self, line: usize) -> String {
-        self.code[self.range(line)].iter().collect()
+        self.masked[self.range(line)].iter().collect()
     }
 
     /// The line of a position.
@@ -86,13 +86,14 @@ impl Code {
 
     /// The next position at or after this one that is not white space.
     pub(super) fn skip_space(&self, from: usize) -> usize {
-        (from..self.code.len()).find(|at| !self.code[*at].is_whitespace()).unwrap_or(self.code.len())
+        (from..self.masked.len()).find(|at| !self.masked[*at].is_whitespace()).unwrap_or(self.masked.len())
     }
 
     /// The name that begins here, and where it ends.
     pub(super) fn name_at(&self, at: usize) -> Option<(String, usize)> {
-        let end = (at..self.code.len()).find(|next| !is_name(self.code[*next])).unwrap_or(self.code.len());
-        (end > at && !self.code[at].is_numeric()).then(|| (self.code[at..end].iter().collect(), end))
+        let end =
+            (at..self.masked.len()).find(|next| !is_name(self.masked[*next])).unwrap_or(self.masked.len());
+        (end > at && !self.masked[at].is_numeric()).then(|| (self.masked[at..end].iter().collect(), end))
     }
 
     /// Whether this word stands here, and where it ends.
@@ -104,8 +105,8 @@ impl Code {
     /// The bracket that closes the one at this position.
     pub(super) fn matching(&self, open: usize) -> Option<usize> {
         let mut depth = 0_usize;
-        for at in open..self.code.len() {
-            match self.code[at] {
+        for at in open..self.masked.len() {
+            match self.masked[at] {
                 '(' | '[' | '{' => depth += 1,
                 ')' | ']' | '}' => {
                     depth = depth.checked_sub(1)?;
@@ -122,11 +123,11 @@ impl Code {
     /// The first of these characters at or after a position that stands in no brackets opened since.
     pub(super) fn find_outside(&self, from: usize, wanted: &[char]) -> Option<usize> {
         let mut at = from;
-        while at < self.code.len() {
-            if wanted.contains(&self.code[at]) {
+        while at < self.masked.len() {
+            if wanted.contains(&self.masked[at]) {
                 return Some(at);
             }
-            match self.code[at] {
+            match self.masked[at] {
                 '(' | '[' | '{' => at = self.matching(at)?,
                 ')' | ']' | '}' => return None,
                 _ => {}
@@ -146,8 +147,8 @@ impl Code {
         let mut depth = 0_i32;
         let mut start = range.start;
         for at in range.clone() {
-            let after_dash = at > 0 && matches!(self.code[at - 1], '-' | '=');
-            match self.code[at] {
+            let after_dash = at > 0 && matches!(self.masked[at - 1], '-' | '=');
+            match self.masked[at] {
                 '(' | '[' | '{' => depth += 1,
                 ')' | ']' | '}' => depth -= 1,
                 '<' if angles => depth += 1,
@@ -160,7 +161,7 @@ impl Code {
             }
         }
         parts.push(start..range.end);
-        parts.retain(|part| self.code[part.clone()].iter().any(|character| !character.is_whitespace()));
+        parts.retain(|part| self.masked[part.clone()].iter().any(|character| !character.is_whitespace()));
         parts
     }
 }

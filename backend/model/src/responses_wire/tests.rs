@@ -1,4 +1,5 @@
 use super::*;
+use crate::event::{ModelEvent, Usage};
 
 fn read(events: &[Value]) -> (Vec<ModelEvent>, Option<WireEnd>, Reading) {
     let mut reading = Reading::default();

@@ -1,4 +1,4 @@
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use ensemble_edit::{Mode, apply_patch};
 use serde_json::json;
@@ -21,12 +21,14 @@ fn ask_with(files: &[(&str, &str)], selection: &str, prompt: &str, obedience: Ob
         let open = if number == 0 { " open=\"true\"" } else { "" };
         let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
         let lines = text.lines().count();
-        message.push_str(&format!(
+        write!(
+            message,
             "<document path=\"{path}\" version=\"1.1\" lines=\"{lines}\"{open}>\n{text}{end}</document>\n"
-        ));
+        )
+        .unwrap();
     }
-    let tree: String = files.iter().map(|(path, _)| format!("{path}\n")).collect();
-    message.push_str(&format!("{selection}<tree>\n{tree}</tree>\n<prompt>\n{prompt}\n</prompt>"));
+    let tree: String = files.iter().flat_map(|(path, _)| [path, "\n"]).collect();
+    write!(message, "{selection}<tree>\n{tree}</tree>\n<prompt>\n{prompt}\n</prompt>").unwrap();
     let items = [json!({"type": "message", "role": "user",
         "content": [{"type": "input_text", "text": message}]})];
     let answer = super::answer(&items, obedience);
@@ -105,7 +107,7 @@ fn repeated_lines_are_changed_in_the_right_place() {
     let block = "    x = 1\n    y = 2\n\n";
     let mut before = String::new();
     for number in 0..20 {
-        before.push_str(&format!("def f{number}():\n{block}{block}{block}"));
+        write!(before, "def f{number}():\n{block}{block}{block}").unwrap();
     }
     let before = before + "def last():\n" + &block.repeat(30) + "    z = 3\n";
     let after = before.replace("def f7()", "def seven()");
