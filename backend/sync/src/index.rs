@@ -168,6 +168,7 @@ impl Index {
         units: UnitRange,
         origin: Option<Unit>,
         right: Option<Unit>,
+        most: u32,
     ) -> Result<u32, Impossible> {
         let origin = origin.map(|unit| self.known_id(unit));
         let right = right.map(|unit| self.known_id(unit));
