@@ -17,7 +17,7 @@ use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset
 use ensemble_model::{DoneReason, EventStream, ModelError, ModelEvent, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_protocol::limits;
-use ensemble_store::{Change, HunkRecord, TurnError, TurnUpdate};
+use ensemble_store::{Change, HunkRecord, Store, TurnError, TurnUpdate};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
 use ensemble_sync::registry::RoomRegistry;
@@ -56,6 +56,7 @@ pub(crate) struct Job {
     pub(crate) member: MemberId,
     pub(crate) agent: AgentCard,
     pub(crate) stop: CancellationToken,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) rooms: RoomRegistry,
     pub(crate) turns: Turns,
     pub(crate) files: Arc<dyn Documents>,
@@ -234,9 +235,6 @@ impl Applier {
     /// Writes what is settled and waits until it is written. Answers with the end of the turn when it was
     /// stopped meanwhile.
     async fn drain(&mut self) -> Option<End> {
-        for writer in &mut self.writers {
-            writer.drop_held();
-        }
         loop {
             self.flush(Instant::now());
             let waits = self.writers.iter().any(|writer| writer.is_waiting() || writer.is_writing());
@@ -358,7 +356,7 @@ impl Applier {
     async fn handle(&mut self, event: PatchEvent) {
         match event {
             PatchEvent::Prose(text) => self.say(&text),
-            PatchEvent::FileBegan { .. } | PatchEvent::Finished(_) => {}
+            PatchEvent::FileBegan { .. } | PatchEvent::HunkDone { .. } | PatchEvent::Finished(_) => {}
             PatchEvent::HunkAimed { hunk, path, range, .. } => {
                 if let Some(&at) = self.paths.get(&*path) {
                     self.writer_of.insert(number(hunk), at);
@@ -367,11 +365,6 @@ impl Applier {
             }
             PatchEvent::Edit { hunk, path, delete, insert_at, insert } => {
                 self.edit(number(hunk), &path, delete, insert_at, insert);
-            }
-            PatchEvent::HunkDone { hunk } => {
-                if let Some(&at) = self.writer_of.get(&number(hunk)) {
-                    self.writers[at].complete();
-                }
             }
             PatchEvent::HunkMissed(missed) => {
                 let (hunk, path) = (number(missed.hunk), missed.path);
@@ -393,14 +386,8 @@ impl Applier {
                     self.hunks.missed(hunk, Some(document), &path, &reason);
                 }
             }
-            PatchEvent::HunkIncomplete { hunk, path, .. } => {
-                let hunk = number(hunk);
-                if let Some(&at) = self.writer_of.get(&hunk) {
-                    self.writers[at].drop_held();
-                }
-                // What is under way decides whether it was written in part or not at all.
-                self.cut.push((hunk, path));
-            }
+            // What is under way decides whether it was written in part or not at all.
+            PatchEvent::HunkIncomplete { hunk, path, .. } => self.cut.push((number(hunk), path)),
             PatchEvent::AddFile { hunk, path, text } => self.add_file(number(hunk), &path, text).await,
             PatchEvent::DeleteFile { hunk, path } => self.delete_file(number(hunk), &path).await,
             PatchEvent::MoveFile { hunk, from, to } => self.move_file(number(hunk), &from, &to).await,
@@ -552,18 +539,19 @@ impl Applier {
         for at in 0..self.writers.len() {
             let writer = &mut self.writers[at];
             if writer.is_waiting() && !writer.is_writing() && writer.due <= now {
-                let mut batch = writer.begin_write(&self.hunks, now);
+                let batch = writer.begin_write(&self.hunks, now);
                 let write = TurnWrite {
                     turn: self.job.turn,
                     member: self.job.member,
                     edits: batch.edits.clone(),
-                    changes: std::mem::take(&mut batch.changes),
+                    changes: batch.changes.clone(),
                     stop: self.job.stop.clone(),
                 };
                 let room = writer.room.clone();
-                let rooms = self.job.rooms.clone();
+                let (rooms, store) = (self.job.rooms.clone(), self.job.store.clone());
                 self.under_way.push(Box::pin(async move {
-                    let result = write_to(&rooms, room, write).await;
+                    let mut batch = batch;
+                    let result = write_to(&rooms, &store, room, write, &mut batch).await;
                     Finished::Wrote { writer: at, batch, result }
                 }));
             }
@@ -712,9 +700,23 @@ impl Applier {
 }
 
 /// Writes to a room, or where it had closed before, to the one that takes its place.
-async fn write_to(rooms: &RoomRegistry, room: Room, write: TurnWrite) -> Result<Written, RoomError> {
+async fn write_to(
+    rooms: &RoomRegistry,
+    store: &Arc<dyn Store>,
+    room: Room,
+    mut write: TurnWrite,
+    batch: &mut Batch,
+) -> Result<Written, RoomError> {
+    let document = room.document();
+    if let Some(hunk) = batch.take_back {
+        // All the hunk wrote is committed, since a document has one write under way at a time.
+        let ledger = store.ledger_of_turn(write.turn).await;
+        let ledger = ledger.map_err(|error| RoomError::Store { document, detail: error.to_string() })?;
+        batch.edits = writer::taking_back(&ledger, document, hunk);
+        write.edits.clone_from(&batch.edits);
+    }
     // A room that closes while it has the write may have committed it: that one is not repeated.
-    let room = if room.is_closed() { rooms.open(room.document()).await? } else { room };
+    let room = if room.is_closed() { rooms.open(document).await? } else { room };
     room.write(write).await
 }
 

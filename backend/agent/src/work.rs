@@ -115,6 +115,7 @@ async fn answer(shared: &Shared, queued: &Queued, seen: Option<&Room>) -> Applie
         member: queued.record.by,
         agent: options.agent.clone(),
         stop: queued.stop.clone(),
+        store: options.store.clone(),
         rooms: options.rooms.clone(),
         turns: queued.turns.clone(),
         files: options.documents.clone(),

@@ -3,10 +3,9 @@
 //! Positions arrive in UTF-16 units of the text the model was shown, and become anchors when they are written.
 //! At most one write per document is under way; text that settles meanwhile joins the next one.
 //!
-//! Insertions are written as soon as they settle. From the first edit of a hunk that deletes something, its edits
-//! wait for its end: until then a later line may contradict the hunk, and while an insertion can be taken out
-//! again exactly, deleted text that is inserted anew is not the same text any more. So what is written of a hunk
-//! is always its beginning, and taking it back deletes its own insertions and nothing else.
+//! Edits of a hunk are written as they settle, before its end. A later line may still contradict the hunk; then
+//! the ledger says exactly what it inserted and deleted, the one goes and the other returns where it was, and
+//! the base text learns the new units of what returned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -16,9 +15,9 @@ use ensemble_edit::{TextIndex, Utf16Offset};
 use ensemble_protocol::id::{DocumentId, HunkId};
 use ensemble_protocol::limits;
 use ensemble_protocol::rest::HunkState;
-use ensemble_store::{Change, HunkRecord};
+use ensemble_store::{Change, HunkRecord, LedgerKind, StoredLedgerEntry};
 use ensemble_sync::anchor::{Anchor, BaseRun, BaseText, UnitRange};
-use ensemble_sync::room::{AnchoredEdit, Room, Written};
+use ensemble_sync::room::{AnchoredEdit, Room, Written, WrittenEdit};
 use tokio::time::Instant;
 
 use super::hunks::Hunks;
@@ -33,19 +32,25 @@ pub(super) struct DocumentWriter {
     lines: Option<TextIndex>,
     /// Settled edits that wait to be written.
     pending: VecDeque<Planned>,
-    /// Edits of the open hunk that wait for its end.
-    held: Vec<Planned>,
     /// Where the next text at an offset goes, once something was written there.
     ends: HashMap<u32, Anchor>,
-    /// What was inserted for each hunk, should it have to go again.
-    inserted: HashMap<HunkId, Vec<UnitRange>>,
+    /// Hunks of which something was written.
+    written: HashSet<HunkId>,
     /// Hunks of the write that is under way.
     under_way: Option<HashSet<HunkId>>,
-    /// Lines that applied edits added or removed, by offset, to tell the line a hunk is at now.
-    shifts: Vec<(u32, i64)>,
+    /// Lines that applied edits added or removed, to tell the line a hunk is at now.
+    shifts: Vec<Shift>,
     /// When the next write may begin.
     pub(super) due: Instant,
     pub(super) sight: Sight,
+}
+
+/// Lines an edit added, or removed where negative, at an offset of the base text.
+#[derive(Debug)]
+struct Shift {
+    hunk: HunkId,
+    at: u32,
+    lines: i64,
 }
 
 /// How others see the agent in a document.
@@ -93,6 +98,35 @@ pub(super) struct Batch {
     items: Vec<Planned>,
     pub(super) edits: Vec<AnchoredEdit>,
     pub(super) changes: Vec<Change>,
+    /// The hunk this takes back; then `edits` are made from its ledger, when they are written.
+    pub(super) take_back: Option<HunkId>,
+}
+
+/// The edits that take a hunk back: what it inserted goes, what it deleted returns right behind its old place.
+pub(super) fn taking_back(
+    ledger: &[StoredLedgerEntry],
+    document: DocumentId,
+    hunk: HunkId,
+) -> Vec<AnchoredEdit> {
+    let of_hunk =
+        |stored: &&StoredLedgerEntry| stored.document == document && stored.entry.hunk == Some(hunk);
+    ledger
+        .iter()
+        .filter(of_hunk)
+        .filter_map(|StoredLedgerEntry { entry, .. }| {
+            let range = UnitRange { client: entry.client, clock: entry.clock, length: entry.length };
+            match entry.kind {
+                LedgerKind::Inserted => {
+                    Some(AnchoredEdit { hunk, at: Anchor::Start, insert: String::new(), delete: vec![range] })
+                }
+                LedgerKind::Deleted => {
+                    let insert = entry.text.clone().unwrap_or_default();
+                    Some(AnchoredEdit { hunk, at: Anchor::After(range.last()), insert, delete: Vec::new() })
+                }
+                LedgerKind::Withdrawn | LedgerKind::Restored => None,
+            }
+        })
+        .collect()
 }
 
 impl DocumentWriter {
@@ -112,9 +146,8 @@ impl DocumentWriter {
             base,
             lines: None,
             pending: VecDeque::new(),
-            held: Vec::new(),
             ends: HashMap::new(),
-            inserted: HashMap::new(),
+            written: HashSet::new(),
             under_way: None,
             shifts: Vec::new(),
             due: now,
@@ -132,13 +165,9 @@ impl DocumentWriter {
     /// Takes an edit that is settled unless its hunk is contradicted.
     pub(super) fn push(&mut self, hunk: HunkId, delete: Range<Utf16Offset>, at: Utf16Offset, insert: String) {
         let edit = Planned { hunk, at: at.0, insert, delete: delete.start.0..delete.end.0, what: What::Edit };
-        if !edit.delete.is_empty() || !self.held.is_empty() {
-            self.held.push(edit);
-            return;
-        }
         if let Some(last) = self.pending.back_mut()
             && (last.hunk, last.at, last.what) == (hunk, at.0, What::Edit)
-            && last.delete.is_empty()
+            && edit.delete.is_empty()
         {
             last.insert.push_str(&edit.insert);
             return;
@@ -151,16 +180,11 @@ impl DocumentWriter {
         self.pending.push_back(Planned { hunk, at: 0, insert: text, delete: 0..0, what: What::NewText });
     }
 
-    /// The open hunk is complete: nothing contradicts it any more.
-    pub(super) fn complete(&mut self) {
-        self.pending.extend(self.held.drain(..));
-    }
-
     /// The hunk is contradicted: what waits of it is dropped, what was written goes again. Answers whether
     /// anything was written.
     pub(super) fn take_back(&mut self, hunk: HunkId) -> bool {
         self.drop_unwritten(hunk);
-        let written = self.inserted.contains_key(&hunk)
+        let written = self.written.contains(&hunk)
             || self.under_way.as_ref().is_some_and(|hunks| hunks.contains(&hunk));
         if written {
             let what = What::TakeBack;
@@ -171,21 +195,14 @@ impl DocumentWriter {
 
     /// Drops what waits of a hunk.
     pub(super) fn drop_unwritten(&mut self, hunk: HunkId) {
-        self.held.clear();
         self.pending.retain(|edit| edit.hunk != hunk);
     }
 
     /// Drops everything that waits, and names the hunks that loses something.
     pub(super) fn drop_all(&mut self) -> Vec<HunkId> {
-        let mut hunks: Vec<HunkId> =
-            self.pending.drain(..).chain(self.held.drain(..)).map(|edit| edit.hunk).collect();
+        let mut hunks: Vec<HunkId> = self.pending.drain(..).map(|edit| edit.hunk).collect();
         hunks.dedup();
         hunks
-    }
-
-    /// Drops what waits for the end of the open hunk.
-    pub(super) fn drop_held(&mut self) {
-        self.held.clear();
     }
 
     /// UTF-16 units, roughly, that wait to be written.
@@ -203,26 +220,30 @@ impl DocumentWriter {
         self.under_way.is_some()
     }
 
-    /// Takes everything that waits, to be written now.
+    /// Takes what waits and can be written together.
     pub(super) fn begin_write(&mut self, hunks: &Hunks, now: Instant) -> Batch {
         debug_assert!(self.under_way.is_none(), "one write of a document at a time");
         let mut items: Vec<Planned> = Vec::with_capacity(self.pending.len());
         while let Some(edit) = self.pending.pop_front() {
-            let is_new_text = edit.what == What::NewText;
+            // What returns needs the ledger of all before it, and what follows a new text needs its units.
+            if edit.what == What::TakeBack && !items.is_empty() {
+                self.pending.push_front(edit);
+                break;
+            }
+            let stands_alone = edit.what != What::Edit;
             items.push(edit);
-            if is_new_text {
-                // What follows refers to this text, whose units are known once it is written.
+            if stands_alone {
                 break;
             }
         }
+        let take_back = items.first().filter(|item| item.what == What::TakeBack).map(|item| item.hunk);
         let mut records: Vec<HunkRecord> = Vec::new();
         let mut edits = Vec::with_capacity(items.len());
-        for item in &items {
-            let edit = self.anchored(item);
-            if item.what == What::TakeBack {
-                records.retain(|record| record.hunk != item.hunk);
-                records.push(hunks.reverted(item.hunk, self.document, &self.path));
-            } else {
+        if let Some(hunk) = take_back {
+            records.push(hunks.reverted(hunk, self.document, &self.path));
+        } else {
+            for item in &items {
+                let edit = self.anchored(item);
                 let known = records.iter().position(|record| record.hunk == item.hunk);
                 let at = known.unwrap_or_else(|| {
                     records.push(hunks.record(item.hunk, Some(self.document), &self.path));
@@ -234,32 +255,26 @@ impl DocumentWriter {
                 record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
                 record.inserted += units(&item.insert);
                 record.deleted += item.delete.end - item.delete.start;
+                edits.push(edit);
             }
-            edits.push(edit);
         }
         self.under_way = Some(items.iter().map(|item| item.hunk).collect());
         self.due = now + limits::FLUSH_INTERVAL;
         let changes = records.into_iter().map(|record| Change::PutHunk(Box::new(record))).collect();
-        Batch { items, edits, changes }
+        Batch { items, edits, changes, take_back }
     }
 
     /// Takes note of what a write did.
     pub(super) fn finish_write(&mut self, batch: Batch, written: &Written, hunks: &mut Hunks) {
         self.under_way = None;
+        if let Some(hunk) = batch.take_back {
+            self.restored(&batch.edits, written);
+            self.written.remove(&hunk);
+            self.shifts.retain(|shift| shift.hunk != hunk);
+            hunks.put(hunks.reverted(hunk, self.document, &self.path));
+            return;
+        }
         for ((item, edit), done) in batch.items.into_iter().zip(&batch.edits).zip(&written.edits) {
-            if item.what == What::TakeBack {
-                self.inserted.remove(&item.hunk);
-                hunks.put(hunks.reverted(item.hunk, self.document, &self.path));
-                continue;
-            }
-            let range = match done.end {
-                Anchor::After(unit) if done.inserted > 0 => Some(UnitRange {
-                    client: unit.client,
-                    clock: unit.clock + 1 - done.inserted,
-                    length: done.inserted,
-                }),
-                _ => None,
-            };
             let line = self.line_at(item.at);
             let mut record = hunks.record(item.hunk, Some(self.document), &self.path);
             record.state = HunkState::Applied;
@@ -277,18 +292,18 @@ impl DocumentWriter {
                 record.reason = Some("somebody had changed a part of it already".to_owned());
             }
             hunks.put(record);
+            self.written.insert(item.hunk);
 
             let removed = self.newlines_in(&item.delete);
             let added = item.insert.matches('\n').count() as i64;
             if added != removed {
-                self.shifts.push((item.at, added - removed));
+                self.shifts.push(Shift { hunk: item.hunk, at: item.at, lines: added - removed });
             }
             if done.inserted > 0 {
                 self.ends.insert(item.at, done.end);
             }
-            self.inserted.entry(item.hunk).or_default().extend(range);
             if item.what == What::NewText {
-                let units = range.into_iter().map(|units| BaseRun { offset: 0, units }).collect();
+                let units = inserted(done).into_iter().map(|units| BaseRun { offset: 0, units }).collect();
                 self.base = BaseText { version: self.base.version, text: item.insert.into(), runs: units };
                 self.lines = None;
                 self.ends.clear();
@@ -297,6 +312,16 @@ impl DocumentWriter {
             self.sight.cursor = Some((done.end, done.end));
             self.sight.status = "writing";
             self.sight.stale = true;
+        }
+    }
+
+    /// What returned stands in the base text under its new units.
+    fn restored(&mut self, edits: &[AnchoredEdit], written: &Written) {
+        for (edit, done) in edits.iter().zip(&written.edits) {
+            let (Anchor::After(last), Some(new)) = (edit.at, inserted(done)) else { continue };
+            let old =
+                UnitRange { client: last.client, clock: last.clock + 1 - new.length, length: new.length };
+            self.base.runs = renamed(&self.base.runs, old, new).into();
         }
     }
 
@@ -309,12 +334,7 @@ impl DocumentWriter {
     }
 
     fn anchored(&self, item: &Planned) -> AnchoredEdit {
-        let delete = match item.what {
-            What::TakeBack => self.inserted.get(&item.hunk).cloned().unwrap_or_default(),
-            What::Edit | What::NewText => {
-                self.base.units(Utf16Offset(item.delete.start)..Utf16Offset(item.delete.end))
-            }
-        };
+        let delete = self.base.units(Utf16Offset(item.delete.start)..Utf16Offset(item.delete.end));
         let at = match item.what {
             What::TakeBack | What::NewText => Anchor::Start,
             What::Edit => {
@@ -329,7 +349,7 @@ impl DocumentWriter {
         let base = &self.base;
         let index = self.lines.get_or_insert_with(|| TextIndex::new(Arc::clone(&base.text)));
         let line = index.line_column_of(Utf16Offset(offset)).map_or(0, |place| i64::from(place.line));
-        let shift: i64 = self.shifts.iter().filter(|(at, _)| *at < offset).map(|(_, lines)| lines).sum();
+        let shift: i64 = self.shifts.iter().filter(|shift| shift.at < offset).map(|shift| shift.lines).sum();
         u32::try_from(line + shift + 1).unwrap_or(1)
     }
 
@@ -344,6 +364,60 @@ impl DocumentWriter {
     }
 }
 
+/// The units an edit inserted, which are consecutive.
+fn inserted(done: &WrittenEdit) -> Option<UnitRange> {
+    match done.end {
+        Anchor::After(unit) if done.inserted > 0 => Some(UnitRange {
+            client: unit.client,
+            clock: unit.clock + 1 - done.inserted,
+            length: done.inserted,
+        }),
+        _ => None,
+    }
+}
+
+/// Runs in which some units have become others.
+fn renamed(runs: &[BaseRun], old: UnitRange, new: UnitRange) -> Vec<BaseRun> {
+    let mut result = Vec::with_capacity(runs.len() + 2);
+    for run in runs {
+        let units = run.units;
+        let (from, to) = (old.clock.max(units.clock), old.end().min(units.end()));
+        if units.client != old.client || from >= to {
+            result.push(*run);
+            continue;
+        }
+        let part = |clock: u32, end: u32, client: u64, first: u32| {
+            let units = UnitRange { client, clock: first, length: end - clock };
+            (end > clock).then_some(BaseRun { offset: run.offset + (clock - run.units.clock), units })
+        };
+        result.extend(part(units.clock, from, units.client, units.clock));
+        result.extend(part(from, to, new.client, new.clock + (from - old.clock)));
+        result.extend(part(to, units.end(), units.client, to));
+    }
+    result
+}
+
 fn units(text: &str) -> u32 {
     text.encode_utf16().count() as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn units_that_returned_take_the_place_of_the_old_ones() {
+        let range = |client, clock, length| UnitRange { client, clock, length };
+        let run = |offset, units| BaseRun { offset, units };
+        let runs = [run(0, range(1, 0, 4)), run(4, range(2, 0, 2)), run(6, range(1, 4, 6))];
+        let expected = [
+            run(0, range(1, 0, 2)),
+            run(2, range(9, 50, 2)),
+            run(4, range(2, 0, 2)),
+            run(6, range(9, 52, 3)),
+            run(9, range(1, 7, 3)),
+        ];
+        assert_eq!(renamed(&runs, range(1, 2, 5), range(9, 50, 5)), expected);
+        assert_eq!(renamed(&runs, range(3, 0, 5), range(9, 50, 5)), runs);
+    }
 }

@@ -1,0 +1,175 @@
+//! Models: one that says what the test tells it, event by event, and the demo model behind its real socket.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use ensemble_demo_model::{DemoModel, DemoOptions};
+use ensemble_model::{
+    CallRequest, CancellationToken, Capability, DoneReason, EventStream, InputItem, ModelError, ModelEvent,
+    ModelProvider, ModelSettings, ToolKind, Transport, Usage, connect,
+};
+use tokio::net::TcpListener;
+use tokio::sync::{Mutex, mpsc};
+
+use super::PATIENCE;
+
+/// Calls that may wait for the test.
+const CALLS: usize = 64;
+
+/// A model whose words come from the test.
+#[derive(Debug)]
+pub struct Script {
+    capability: Capability,
+    calls: mpsc::Sender<Call>,
+    waiting: Mutex<mpsc::Receiver<Call>>,
+}
+
+impl Script {
+    pub fn new() -> Arc<Self> {
+        let (calls, waiting) = mpsc::channel(CALLS);
+        Arc::new(Self { capability: Capability::of("demo"), calls, waiting: Mutex::new(waiting) })
+    }
+
+    /// The next call of the agent.
+    pub async fn call(&self) -> Call {
+        let call = tokio::time::timeout(PATIENCE, async { self.waiting.lock().await.recv().await });
+        call.await.expect("the agent calls the model").expect("the model is there")
+    }
+
+    /// Whether a call waits.
+    pub async fn is_called(&self) -> bool {
+        !self.waiting.lock().await.is_empty()
+    }
+}
+
+#[async_trait]
+impl ModelProvider for Script {
+    fn name(&self) -> &'static str {
+        "Script"
+    }
+
+    fn model(&self) -> &'static str {
+        "script"
+    }
+
+    fn capability(&self) -> &Capability {
+        &self.capability
+    }
+
+    async fn call(&self, request: CallRequest, cancel: CancellationToken) -> Result<EventStream, ModelError> {
+        let (events, cancelled, stream) = EventStream::new(&cancel);
+        let call = Call { request, events, cancelled, item: 0 };
+        self.calls.send(call).await.expect("the test holds the model");
+        Ok(stream)
+    }
+
+    async fn warm(&self) -> Result<(), ModelError> {
+        Ok(())
+    }
+}
+
+/// One call, answered by the test.
+pub struct Call {
+    pub request: CallRequest,
+    pub cancelled: CancellationToken,
+    events: mpsc::Sender<ModelEvent>,
+    item: u32,
+}
+
+impl Call {
+    /// The last message of the request: documents, selection, tree and prompt.
+    pub fn shown(&self) -> &str {
+        match self.request.input.last() {
+            Some(InputItem::UserText(text)) => text,
+            other => panic!("the last item is a message, not {other:?}"),
+        }
+    }
+
+    /// Says something; after an interruption nobody listens, which is fine.
+    pub async fn event(&self, event: ModelEvent) {
+        let _ = self.events.send(event).await;
+    }
+
+    pub async fn say(&self, text: &str) {
+        self.event(ModelEvent::TextDelta(text.into())).await;
+    }
+
+    /// Begins to call the patch tool.
+    pub async fn begin_patch(&mut self) -> u32 {
+        let item = self.item;
+        self.item += 1;
+        let (call_id, name) = (format!("call_{item}"), "apply_patch".to_owned());
+        self.event(ModelEvent::ToolBegin { item, call_id, name, kind: ToolKind::Custom }).await;
+        item
+    }
+
+    pub async fn delta(&self, item: u32, text: &str) {
+        self.event(ModelEvent::ToolInputDelta { item, delta: text.into() }).await;
+    }
+
+    /// Hands in a whole patch, in pieces of three characters.
+    pub async fn patch(&mut self, patch: &str) {
+        let item = self.begin_patch().await;
+        for piece in pieces(patch) {
+            self.delta(item, &piece).await;
+        }
+        self.event(ModelEvent::ToolEnd { item, input: patch.into() }).await;
+    }
+
+    pub async fn done(&self) {
+        let usage =
+            Usage { input_tokens: 100, cached_input_tokens: 40, output_tokens: 20, reasoning_tokens: 0 };
+        self.event(ModelEvent::Usage(usage)).await;
+        self.event(ModelEvent::Done { reason: DoneReason::Completed, output: Vec::new() }).await;
+    }
+
+    pub async fn fail(&self, error: ModelError) {
+        self.event(ModelEvent::Failed(error)).await;
+    }
+}
+
+/// A text in pieces as small as a model's tokens.
+pub fn pieces(text: &str) -> Vec<String> {
+    let characters: Vec<char> = text.chars().collect();
+    characters.chunks(3).map(|piece| piece.iter().collect()).collect()
+}
+
+/// A running demo model; it stops when dropped.
+pub struct Demo {
+    base_url: String,
+    shutdown: CancellationToken,
+}
+
+impl Demo {
+    pub async fn start(options: DemoOptions) -> Self {
+        // Two tests may come here at once; one of them installs it.
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let base_url = format!("http://{}/v1", listener.local_addr().unwrap());
+        let shutdown = CancellationToken::new();
+        tokio::spawn(DemoModel::serve(listener, options, shutdown.clone()));
+        Self { base_url, shutdown }
+    }
+
+    /// One that answers without pauses.
+    pub async fn quick() -> Self {
+        Self::start(quick()).await
+    }
+
+    /// The model as the server reaches it: over its WebSocket.
+    pub fn provider(&self) -> Arc<dyn ModelProvider> {
+        connect(ModelSettings::new("Demo", "demo", &self.base_url, Transport::ResponsesWs)).unwrap()
+    }
+}
+
+impl Drop for Demo {
+    fn drop(&mut self) {
+        self.shutdown.cancel();
+    }
+}
+
+/// Options without pauses.
+pub fn quick() -> DemoOptions {
+    DemoOptions { tokens_per_second: 0, first_token_delay: Duration::ZERO, ..DemoOptions::default() }
+}
