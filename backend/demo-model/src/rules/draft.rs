@@ -128,24 +128,31 @@ impl<'a> Draft<'a> {
     fn hunks(&self, steps: &[Step<'_>]) -> Vec<Hunk> {
         let places = Places::new(&self.document.lines);
         let mut hunks: Vec<Hunk> = Vec::new();
-        let mut at = 0;
-        while at < steps.len() {
-            if matches!(steps[at], Step::Keep(_)) {
-                at += 1;
-                continue;
-            }
-            let end =
-                (at..steps.len()).find(|next| matches!(steps[*next], Step::Keep(_))).unwrap_or(steps.len());
-            let mut hunk = Hunk::around(at..end, steps, &places);
+        for changed in changes(steps) {
+            let mut hunk = Hunk::around(changed, steps, &places);
             // Old lines belong to one hunk each: hunks that would share some become one.
             while let Some(before) = hunks.pop_if(|before| before.steps.end > hunk.steps.start) {
                 hunk = Hunk::around(before.changed.start..hunk.changed.end, steps, &places);
             }
             hunks.push(hunk);
-            at = end;
         }
         hunks
     }
+}
+
+/// The runs of steps that change something; runs so close that their context would overlap are one.
+fn changes(steps: &[Step<'_>]) -> Vec<Range<usize>> {
+    let mut runs: Vec<Range<usize>> = Vec::new();
+    for (at, step) in steps.iter().enumerate() {
+        if matches!(step, Step::Keep(_)) {
+            continue;
+        }
+        match runs.last_mut() {
+            Some(run) if at - run.end < 2 * CONTEXT => run.end = at + 1,
+            _ => runs.push(at..at + 1),
+        }
+    }
+    runs
 }
 
 /// A hunk: the steps that change something, and those with their context.
@@ -163,18 +170,21 @@ impl Hunk {
         loop {
             let range = with_context(&changed, steps, context);
             let block = old_lines(&steps[range.clone()]);
-            let found = places.of(&block);
+            // All places matter to a heading; otherwise a second one is enough to go on.
+            let wanted = if context == CONTEXT_WITHOUT_HEADING { usize::MAX } else { 2 };
+            let found = places.of(&block, wanted);
             let whole = range.start == 0 && range.end == steps.len();
             // A block of nothing but blank lines is unique in name only.
             if whole || (found.len() == 1 && places.says_something(&block)) {
                 return Self { changed, steps: range, heading: None };
             }
-            if context >= CONTEXT_WITHOUT_HEADING
+            if context == CONTEXT_WITHOUT_HEADING
                 && let Some(heading) = places.heading(&block, &found)
             {
                 return Self { changed, steps: range, heading: Some(heading) };
             }
-            context += 1;
+            // What is not unique by now repeats for long.
+            context = if context < CONTEXT_WITHOUT_HEADING { context + 1 } else { context * 2 };
         }
     }
 }
@@ -220,9 +230,8 @@ impl<'a> Places<'a> {
         Self { lines, by_text }
     }
 
-    /// Where the lines of a block stand; stops at the second place, which is one too many, unless a heading
-    /// needs them all.
-    fn of(&self, block: &Range<usize>) -> Vec<usize> {
+    /// Where the lines of a block stand, up to so many places.
+    fn of(&self, block: &Range<usize>, wanted_places: usize) -> Vec<usize> {
         let wanted = &self.lines[block.clone()];
         let Some((offset, candidates)) = wanted
             .iter()
@@ -236,6 +245,7 @@ impl<'a> Places<'a> {
             .iter()
             .filter_map(|candidate| candidate.checked_sub(offset))
             .filter(|start| self.lines.get(*start..start + wanted.len()) == Some(wanted))
+            .take(wanted_places)
             .collect()
     }
 
@@ -304,7 +314,7 @@ mod tests {
         draft.set(5, "Y".into());
         let places = Places::new(&document.lines);
         for hunk in draft.hunks(&draft.steps()) {
-            assert_eq!(places.of(&old_lines(&draft.steps()[hunk.steps])).len(), 1);
+            assert_eq!(places.of(&old_lines(&draft.steps()[hunk.steps]), usize::MAX).len(), 1);
         }
     }
 
@@ -313,14 +323,14 @@ mod tests {
         let mut lines: Vec<String> = Vec::new();
         for name in ["first", "second"] {
             lines.push(format!("def {name}():"));
-            lines.extend((0..40).map(|number| format!("    step({})", number % 2)));
+            lines.extend((0..40).map(|number| format!("    step({number})")));
         }
         let document = Document { lines, ..document(&[]) };
         let mut draft = Draft::new(&document);
-        draft.set(80, "    step(9)".into());
+        draft.set(62, "    step(99)".into());
         assert!(draft.section().contains("@@ def second():\n"), "{}", draft.section());
         let mut draft = Draft::new(&document);
-        draft.set(20, "    step(9)".into());
+        draft.set(20, "    step(99)".into());
         assert!(draft.section().contains(" def first():\n") || draft.section().contains(" def second():\n"));
     }
 
@@ -330,5 +340,56 @@ mod tests {
         let mut draft = Draft::new(&document);
         draft.insert(0, vec!["one".into(), "two".into()]);
         assert_eq!(draft.section(), "*** Update File: a.py\n@@\n+one\n+two\n");
+    }
+
+    /// Whatever is changed, and however often lines repeat, the patch gives the draft: read our way, which
+    /// refuses a hunk that fits twice, and the Codex tool's way, which takes the first place.
+    #[test]
+    fn random_changes_arrive_in_their_place() {
+        let mut state = 7_u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for case in 0..400 {
+            let kinds = 1 + random(6);
+            let lines = (0..=random(60)).map(|_| ["", "a", "  b", "c()", "}", "é"][random(kinds)].to_owned());
+            let document = Document { lines: lines.collect(), ..document(&[]) };
+            let mut draft = Draft::new(&document);
+            for _ in 0..=random(5) {
+                let count = draft.lines().len();
+                match random(3) {
+                    0 if count > 0 => draft.set(random(count), "changed".into()),
+                    1 if count > 1 => {
+                        let start = random(count);
+                        draft.remove(start..(start + 1 + random(3)).min(count));
+                    }
+                    _ => draft.insert(random(count + 1), vec!["new".into(), "a".into()]),
+                }
+            }
+            let text = |lines: &[String]| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>();
+            let files = std::collections::BTreeMap::from([("a.py".to_owned(), text(&document.lines))]);
+            let patch = format!("*** Begin Patch\n{}*** End Patch\n", draft.section());
+            if draft.section().is_empty() {
+                continue;
+            }
+            for mode in [ensemble_edit::Mode::Unique, ensemble_edit::Mode::Codex] {
+                let outcome = ensemble_edit::apply_patch(&files, &patch, mode);
+                assert!(outcome.is_complete(), "{case} {mode:?} {:?}\n{patch}", outcome.missed);
+                assert_eq!(outcome.files["a.py"], text(&draft.lines()), "{case} {mode:?}\n{patch}");
+            }
+        }
+    }
+
+    #[test]
+    fn endless_repetition_is_quick() {
+        let document = Document { lines: vec!["x".into(); 20_000], ..document(&[]) };
+        let mut draft = Draft::new(&document);
+        draft.set(10_000, "y".into());
+        assert!(draft.section().lines().count() >= 20_000);
+        for line in (0..20_000).step_by(2) {
+            draft.set(line, format!("z{line}"));
+        }
+        assert!(draft.section().contains("+z0\n"));
     }
 }
