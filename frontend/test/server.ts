@@ -21,7 +21,7 @@ export class TestServer {
     private readonly data: string,
     private readonly environment: Record<string, string>,
     private child: ChildProcess,
-    /** `http://127.0.0.1:PORT`; the same after a restart. */
+    /** `http://localhost:PORT`; the same after a restart. */
     readonly url: string,
   ) {}
 
@@ -51,7 +51,11 @@ export class TestServer {
 
   /** Starts it again on the same port and data. */
   async restart(): Promise<void> {
-    const { child } = await launch(this.data, new URL(this.url).host, this.environment);
+    const { child } = await launch(
+      this.data,
+      `127.0.0.1:${new URL(this.url).port}`,
+      this.environment,
+    );
     this.child = child;
   }
 

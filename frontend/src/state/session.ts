@@ -3,7 +3,7 @@
  * It lives outside the UI framework; the UI reads its store and calls its methods.
  */
 
-import { HocuspocusProvider, HocuspocusProviderWebsocket } from "@hocuspocus/provider";
+import { HocuspocusProvider } from "@hocuspocus/provider";
 import * as Y from "yjs";
 import { createStore, type StoreApi } from "zustand/vanilla";
 import { api } from "../core/api.ts";
@@ -22,6 +22,7 @@ import type {
 import { Rpc } from "../core/rpc.ts";
 import { type DocumentState, OpenDocument } from "./open-document.ts";
 import { type Peer, readPeers } from "./peers.ts";
+import { ProjectSocket } from "./socket.ts";
 import { readTurn, sortTurns } from "./turns.ts";
 
 /** Documents stay attached after one turns to another; beyond this many the oldest go. */
@@ -86,7 +87,7 @@ export interface TurnRequest {
 
 export class ProjectSession {
   readonly store: StoreApi<SessionState> = createStore<SessionState>(() => INITIAL);
-  private readonly socket: HocuspocusProviderWebsocket;
+  private readonly socket: ProjectSocket;
   private readonly tree: HocuspocusProvider;
   private readonly turnsProvider: HocuspocusProvider;
   private readonly treeDoc = new Y.Doc();
@@ -102,7 +103,7 @@ export class ProjectSession {
 
   constructor(readonly id: string) {
     const scheme = location.protocol === "https:" ? "wss" : "ws";
-    this.socket = new HocuspocusProviderWebsocket({
+    this.socket = new ProjectSocket({
       url: `${scheme}://${location.host}/sync?project=${encodeURIComponent(id)}`,
       autoConnect: false,
       // People wait for this; the default of thirty seconds is for fleets.
