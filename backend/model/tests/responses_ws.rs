@@ -144,7 +144,7 @@ async fn silence_ends_the_call() {
         assert_well_formed(&events);
         assert!(matches!(last_error(&events), ModelError::TimedOut { .. }), "{events:?}");
     }
-    assert!(is_done(&ask(&provider, rename_request()).await));
+    assert!(is_done(&ask(&demo.connect(Transport::ResponsesWs), rename_request()).await));
 }
 
 #[tokio::test]
