@@ -249,7 +249,7 @@ proptest! {
         prop_assert!(diff(&old, &old).is_empty());
     }
 
-    /// [E5] One changed line in a long text costs no more than the line.
+    /// [E4] One changed line in a long text costs no more than the line.
     #[test]
     fn a_diff_is_small(lines in source(), at in any::<prop::sample::Index>(), text in "[a-zé ]{0,20}") {
         prop_assume!(!lines.is_empty());

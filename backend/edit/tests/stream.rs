@@ -41,7 +41,7 @@ fn shown(events: &[PatchEvent]) -> Vec<String> {
         .collect()
 }
 
-/// [E7] A place is announced with the first line that settles it, and added lines are written one by one.
+/// [E5] A place is announced with the first line that settles it, and added lines are written one by one.
 #[test]
 fn added_lines_are_written_as_they_arrive() {
     let mut stream = stream(Mode::Unique);
@@ -55,7 +55,7 @@ fn added_lines_are_written_as_they_arrive() {
     assert_eq!(shown(&stream.finish()), ["finished 1/1/0 false"]);
 }
 
-/// [E8] Replaced lines settle when the lines that replace them end, and only what differs is written.
+/// [E5] Replaced lines settle when the lines that replace them end, and only what differs is written.
 #[test]
 fn replaced_lines_are_reduced_to_what_differs() {
     let mut stream = stream(Mode::Unique);
@@ -65,7 +65,7 @@ fn replaced_lines_are_reduced_to_what_differs() {
     assert_eq!(shown(&stream.finish()), ["0 done", "finished 1/1/0 true"]);
 }
 
-/// [E9] A hunk that fits two places waits for its end, and is refused when nothing tells them apart.
+/// [E7] A hunk that fits two places waits for its end, and is refused when nothing tells them apart.
 #[test]
 fn an_ambiguous_hunk_waits_for_its_end() {
     let mut stream = stream(Mode::Unique);
@@ -76,7 +76,7 @@ fn an_ambiguous_hunk_waits_for_its_end() {
     assert_eq!(shown(&events), ["1 aimed at line 7, 43..45", r#"1 45..45 "// end\n""#, "1 done"]);
 }
 
-/// [E10] A line that contradicts takes the whole hunk back, with the line it is about.
+/// [E8] A line that contradicts takes the whole hunk back, with the line it is about.
 #[test]
 fn a_contradiction_takes_the_hunk_back() {
     let mut stream = stream(Mode::Unique);
@@ -90,7 +90,7 @@ fn a_contradiction_takes_the_hunk_back() {
     assert_eq!(shown(&stream.finish()), ["finished 1/1/1 false"]);
 }
 
-/// [E11] An interruption names the hunk it cut, and says whether any of it was written.
+/// [E3] An interruption names the hunk it cut, and says whether any of it was written.
 #[test]
 fn an_interruption_names_what_it_cut() {
     let mut first = stream(Mode::Unique);
@@ -106,7 +106,7 @@ fn an_interruption_names_what_it_cut() {
     assert_eq!(shown(&stream(Mode::Unique).abort()), ["finished 0/0/0 true"]);
 }
 
-/// [E12] Files are added, removed and moved when their section closes, and never before.
+/// Files are added, removed and moved when their section closes, and never before.
 #[test]
 fn files_change_when_their_section_closes() {
     let mut stream = stream(Mode::Unique);
@@ -123,7 +123,7 @@ fn files_change_when_their_section_closes() {
     );
 }
 
-/// [E13] In Codex mode nothing happens before the end, and a mistake in form anywhere changes nothing.
+/// In Codex mode nothing happens before the end, and a mistake in form anywhere changes nothing.
 #[test]
 fn codex_mode_settles_at_the_end() {
     let patch = "*** Begin Patch\n*** Update File: a.rs\n@@\n }\n+// first hit\n*** End Patch\n";
@@ -145,7 +145,7 @@ fn codex_mode_settles_at_the_end() {
     assert_eq!(shown(&broken.finish()), ["line 5 malformed", "finished 0/0/0 false"]);
 }
 
-/// [E14] Positions are UTF-16 units of the base text.
+/// Positions are UTF-16 units of the base text.
 #[test]
 fn positions_count_utf16_units() {
     let mut stream = PatchStream::new(Mode::Unique, |_| Some(Arc::from("😀\nx\n")));

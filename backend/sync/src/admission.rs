@@ -417,6 +417,7 @@ mod tests {
         assert!(is_news(&index, &news));
     }
 
+    /// [A2] Nobody writes under an id that is not theirs.
     #[test]
     fn nobody_writes_under_a_foreign_or_reserved_id() {
         let new = update(vec![vec![text(2, 0, "x", None, None)]], vec![]);

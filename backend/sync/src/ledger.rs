@@ -116,6 +116,7 @@ mod tests {
         UnitRange { client, clock, length }
     }
 
+    /// [L4] What a rejected turn wrote is not brought back.
     #[test]
     fn what_a_rejected_turn_wrote_is_cut_out_of_what_comes_back() {
         assert_eq!(without(range(1, 0, 10), &[]), [range(1, 0, 10)]);

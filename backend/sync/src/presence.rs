@@ -359,6 +359,7 @@ mod tests {
             .collect()
     }
 
+    /// [P1] Presence carries the name of whoever is signed in.
     #[tokio::test(start_paused = true)]
     async fn a_name_is_the_signed_in_persons() {
         let mut presence = Presence::default();
@@ -371,6 +372,7 @@ mod tests {
         assert_eq!((user["color"].as_str(), user["avatar"].as_u64()), (Some("#ff0000"), Some(1)));
     }
 
+    /// [P2] Nobody speaks for another.
     #[tokio::test(start_paused = true)]
     async fn nobody_speaks_for_another_and_entries_die_with_their_peer() {
         let mut presence = Presence::default();
@@ -400,6 +402,7 @@ mod tests {
         assert_eq!(presence.len(), 1);
     }
 
+    /// [P3] An entry is told at most ten times a second.
     #[tokio::test(start_paused = true)]
     async fn one_entry_is_told_at_most_ten_times_a_second() {
         let mut presence = Presence::default();
@@ -415,6 +418,7 @@ mod tests {
         assert!(presence.has_news(), "the last state is still to be told");
     }
 
+    /// [P4] An entry nobody renews goes, and an agent's stays.
     #[tokio::test(start_paused = true)]
     async fn what_nobody_renews_expires_and_agents_stay() {
         let mut presence = Presence::default();

@@ -72,7 +72,7 @@ fn fixtures_are_refused_or_harmless() {
     assert!(refused > 100, "only {refused} of about 115 were refused");
 }
 
-/// [S6] Random damage to honest updates is refused or harmless.
+/// [S5] Random damage to honest updates is refused or harmless.
 #[test]
 fn damaged_updates_are_refused_or_harmless() {
     let ids = SeededIds::new(11);
@@ -100,7 +100,7 @@ fn damaged_updates_are_refused_or_harmless() {
     }
 }
 
-/// [S7] An update that would keep the server busy is refused before it does.
+/// [S6] An update that would keep the server busy is refused before it does.
 #[test]
 fn an_update_that_asks_for_too_much_work_is_refused() {
     // Two clients, each putting every character before its last: well formed, causally possible, quadratic.

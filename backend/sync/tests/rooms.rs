@@ -336,7 +336,7 @@ async fn acknowledgements_are_counted_as_the_stock_client_counts() {
     assert_eq!(ada.seen.statuses, [true; 7]);
 }
 
-/// [A1] A viewer's step 2 without news is fine; what a viewer types is refused and nobody sees it.
+/// [A3] A viewer's step 2 without news is fine; what a viewer types is refused and nobody sees it.
 #[tokio::test]
 async fn a_viewer_cannot_write() {
     let world = World::new().await;
@@ -386,7 +386,7 @@ async fn leaving_loses_nothing_and_removes_presence() {
     ada.until_text("last words").await;
 }
 
-/// [T1] A turn's edits are stored before anybody sees them, go to the right place while people type, and are
+/// [D3] A turn's edits are stored before anybody sees them, go to the right place while people type, and are
 /// one update for a whole flush.
 #[tokio::test]
 async fn a_turn_writes_where_it_was_shown_while_people_type() {
@@ -437,7 +437,7 @@ async fn rejecting_a_turn_keeps_what_people_typed_inside_its_text() {
     assert_eq!((again.withdrawn, again.restored), (0, 0), "twice is once");
 }
 
-/// [T2] Nothing is written for a turn that was stopped.
+/// [T7] Nothing is written for a turn that was stopped.
 #[tokio::test]
 async fn a_stopped_turn_writes_nothing() {
     let world = World::new().await;
@@ -466,7 +466,7 @@ async fn a_turns_client_id_is_closed_to_people() {
     assert_eq!(world.text().await, "agent");
 }
 
-/// [P2] A peer that takes nothing is caught up with one diff, and the room never waits for it.
+/// [S7] A peer that takes nothing is caught up with one diff, and the room never waits for it.
 #[tokio::test]
 async fn a_slow_peer_gets_one_diff() {
     let world = World::new().await;
@@ -482,7 +482,7 @@ async fn a_slow_peer_gets_one_diff() {
     assert!(slow.seen.updates < rounds / 2, "{} updates", slow.seen.updates);
 }
 
-/// [D1] A document loads from snapshot and log to the text it had, with versions that go on.
+/// [D4] A document loads from snapshot and log to the text it had, with versions that go on.
 #[tokio::test]
 async fn a_long_history_is_reopened_from_a_snapshot() {
     let mut world = World::new().await;

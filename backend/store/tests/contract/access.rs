@@ -142,7 +142,7 @@ async fn invite(world: &World, max_uses: Option<u32>, lasts: Option<Duration>) -
     (id, project)
 }
 
-/// [A1] A link for three lets three in, however many come at once, and nobody is half in.
+/// [A4] A link for three lets three in, however many come at once, and nobody is half in.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_link_for_three_lets_three_in() {
     on_every_store(async |world| {

@@ -11,7 +11,7 @@ use futures_util::FutureExt;
 
 use crate::support::{Disk, open, wait_for_health, wait_until};
 
-/// [D5] What was committed is there when the file is opened again.
+/// [D4] What was committed is there when the file is opened again.
 #[tokio::test]
 async fn what_was_committed_is_there_after_opening_again() {
     let disk = Disk::new();

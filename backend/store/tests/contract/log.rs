@@ -127,7 +127,7 @@ async fn a_conflict_disturbs_no_other_write_in_its_group() {
     .await;
 }
 
-/// [D3] A write whose fate is unknown may be sent again.
+/// A write whose fate is unknown may be sent again.
 #[tokio::test]
 async fn a_repeated_stamp_is_answered_with_the_first_outcome() {
     on_every_store(async |world| {
@@ -364,7 +364,7 @@ async fn loading_starts_at_the_newest_snapshot() {
     .await;
 }
 
-/// [D4] A damaged snapshot is passed over for an older one and more of the log; three are kept.
+/// [D5] A damaged snapshot is passed over for an older one and more of the log; three are kept.
 #[tokio::test]
 async fn a_damaged_snapshot_costs_time_and_not_text() {
     let disk = Disk::new();
