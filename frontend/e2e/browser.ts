@@ -197,6 +197,8 @@ export class Person {
   async picture(name: string): Promise<void> {
     for (const colorScheme of ["light", "dark"] as const) {
       await this.page.emulateMedia({ colorScheme });
+      // Colours change with a transition.
+      await this.page.waitForTimeout(250);
       const width = this.page.viewportSize()?.width ?? 0;
       await this.page.screenshot({ path: join(RESULTS, `${name}-${width}-${colorScheme}.png`) });
     }

@@ -22,6 +22,8 @@ export type DocumentPhase =
   | "refused";
 
 export interface DocumentState {
+  /** Names the replica: another one of the same document has another key. */
+  key: string;
   phase: DocumentPhase;
   readOnly: boolean;
   /** Its text has arrived once, so there is something to show. */
@@ -60,6 +62,7 @@ export class OpenDocument {
   readonly awareness: Awareness;
   place: Place | null = null;
   state: DocumentState = {
+    key: this.key,
     phase: "loading",
     readOnly: true,
     hasText: false,

@@ -1,5 +1,7 @@
 import { Sparkles } from "lucide-react";
 import { useEffect, useLayoutEffect, useRef } from "react";
+import { useStore } from "zustand";
+import { settings } from "../../state/settings.ts";
 import { Avatar } from "../parts/Avatar.tsx";
 import { useMayEdit, useSessionState, useWorkbenchState } from "./context.ts";
 import { PromptForm } from "./PromptForm.tsx";
@@ -52,13 +54,16 @@ export function AgentPanel() {
 function Turns() {
   const turns = useSessionState((state) => state.turns);
   const synced = useSessionState((state) => state.turnsSynced);
+  const shown = useStore(settings, (state) => `${state.mobilePanel} ${state.agentOpen}`);
   const list = useRef<HTMLDivElement>(null);
   const follows = useRef(true);
 
   useLayoutEffect(() => {
     const element = list.current;
+    // A panel that comes into view starts at its end, since a hidden one cannot be scrolled.
+    void shown;
     if (element && turns.length > 0 && follows.current) element.scrollTop = element.scrollHeight;
-  }, [turns]);
+  }, [turns, shown]);
 
   if (turns.length === 0) return synced ? <Invitation /> : <div className="flex-1" />;
   return (
@@ -69,6 +74,7 @@ function Turns() {
       aria-live="off"
       onScroll={(event) => {
         const { scrollHeight, scrollTop, clientHeight } = event.currentTarget;
+        if (clientHeight === 0) return;
         follows.current = scrollHeight - scrollTop - clientHeight < FOLLOW_PX;
       }}
       className="min-h-0 flex-1 overflow-y-auto"

@@ -1,6 +1,6 @@
 import type { EditorView } from "@codemirror/view";
 import { FilePlus, FileText, Lock, Sparkles, TriangleAlert } from "lucide-react";
-import { type ReactNode, useEffect, useRef, useState } from "react";
+import { type CSSProperties, type ReactNode, useEffect, useRef, useState } from "react";
 import { explainCode } from "../../core/errors.ts";
 import { pageNonce } from "../../core/nonce.ts";
 import { undoOf } from "../../editor/collab/undo.ts";
@@ -8,6 +8,7 @@ import { languageOf } from "../../editor/languages/languages.ts";
 import { createEditor, setLanguage, setReadOnly } from "../../editor/setup.ts";
 import type { OpenDocument } from "../../state/open-document.ts";
 import { Button } from "../parts/Button.tsx";
+import { copyText } from "../parts/copy.ts";
 import {
   useMayEdit,
   useSession,
@@ -20,19 +21,17 @@ import {
 export function EditorPane() {
   const session = useSession();
   const current = useSessionState((state) => state.current);
-  // A new state object per change of the document brings a replaced replica to our notice.
-  const state = useSessionState(({ open }) => (current === null ? undefined : open.get(current)));
-  const document = current === null || state === undefined ? null : session.document(current);
-  if (!document || !state) return <NoDocument />;
+  // The replica's key, since a replaced replica has the same document.
+  const key = useSessionState(({ open }) => (current === null ? null : open.get(current)?.key));
+  const hasText = useSessionState(({ open }) => open.get(current ?? "")?.hasText ?? false);
+  const loading = useSessionState(({ open }) => open.get(current ?? "")?.phase === "loading");
+  const document = current === null ? null : session.document(current);
+  if (!document || document.key !== key) return <NoDocument />;
   return (
     <>
       <PaneHeader />
       <DocumentNotice document={document} />
-      {state.hasText ? (
-        <Editor key={document.key} document={document} />
-      ) : state.phase === "loading" ? (
-        <Waiting />
-      ) : null}
+      {hasText ? <Editor key={document.key} document={document} /> : loading ? <Waiting /> : null}
     </>
   );
 }
@@ -77,8 +76,8 @@ function keyName(key: string): string {
 }
 
 function Editor({ document }: { document: OpenDocument }) {
-  const session = useSession();
   const workbench = useWorkbench();
+  const agentColor = useSessionState(({ agents }) => [...agents.values()][0]?.color ?? null);
   const place = useRef<HTMLDivElement>(null);
   const [view, setView] = useState<EditorView | null>(null);
   const [tooLarge, setTooLarge] = useState(false);
@@ -146,11 +145,20 @@ function Editor({ document }: { document: OpenDocument }) {
       <div
         ref={place}
         data-document={document.id}
-        data-session={session.id}
         className="min-h-0 flex-1 overflow-hidden"
+        style={agentColors(agentColor)}
       />
     </>
   );
+}
+
+/** What an agent wrote is marked in the agent's own colour. */
+function agentColors(color: string | null): CSSProperties {
+  if (color === null) return {};
+  return {
+    "--agent-soft": `color-mix(in oklab, ${color} 13%, transparent)`,
+    "--agent-line": `color-mix(in oklab, ${color} 45%, transparent)`,
+  } as CSSProperties;
 }
 
 function restorePlace(view: EditorView, document: OpenDocument): void {
@@ -202,9 +210,7 @@ function DocumentNotice({ document }: { document: OpenDocument }) {
         title="The server refused a change of yours"
         action={
           <>
-            <Button onClick={() => void navigator.clipboard.writeText(document.text.toString())}>
-              Copy my text
-            </Button>
+            <Button onClick={() => void copyText(document.text.toString())}>Copy my text</Button>
             <Button look="accent" onClick={() => session.reopen(document.id)}>
               Load the saved text
             </Button>

@@ -6,6 +6,7 @@ import { explain, type Told } from "../../core/errors.ts";
 import type { Invite, Role } from "../../core/protocol.ts";
 import { firstLink } from "../../state/first-link.ts";
 import { Button, IconButton } from "../parts/Button.tsx";
+import { copyText } from "../parts/copy.ts";
 import { cx } from "../parts/cx.ts";
 import { Problem } from "../parts/Failure.tsx";
 import { ago, until } from "../parts/time.ts";
@@ -204,13 +205,9 @@ function LinkField({ made }: { made: Made }) {
   }, [copied]);
 
   const copy = async () => {
-    try {
-      await navigator.clipboard.writeText(made.link);
-      setCopied(true);
-    } catch {
-      // Without https browsers give no clipboard; the selected link is copied by hand.
-      field.current?.select();
-    }
+    if (await copyText(made.link)) setCopied(true);
+    // Selected, the link is at least quick to copy by hand.
+    else field.current?.select();
   };
   const label = ROLES.find((each) => each.role === made.role)?.label ?? "";
   return (
