@@ -11,6 +11,8 @@ ARGS ?=
 KILLS ?= 30
 
 CARGO := cargo
+# rustup puts Rust there, and not every shell looks there.
+export PATH := $(PATH):$(HOME)/.cargo/bin
 PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/scripts frontend/index.html \
   frontend/package.json frontend/vite.config.ts frontend/tsconfig.json -type f 2>/dev/null)
 
@@ -59,11 +61,11 @@ check: packages ## Format, lints, types, layers, rules without tests, generated 
 
 .PHONY: test-rust
 test-rust: ## All Rust tests
-	scripts/test-rust.sh --workspace
+	scripts/test-rust.sh
 
 .PHONY: test-crate
 test-crate: ## The tests of one crate, in seconds: make test-crate CRATE=edit
-	scripts/test-rust.sh -p ensemble-$(or $(CRATE),$(error name the crate: make test-crate CRATE=edit))
+	scripts/test-rust.sh $(or $(CRATE),$(error name the crate: make test-crate CRATE=edit))
 
 .PHONY: test-page
 test-page: packages ## The front end's own tests

@@ -46,9 +46,7 @@ if ! command -v cc >/dev/null; then
   from_debian "a C compiler" build-essential
 fi
 
-if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
-  say_missing "cargo in PATH" "run: source \"\$HOME/.cargo/env\""
-elif ! command -v cargo >/dev/null; then
+if ! command -v cargo >/dev/null; then
   say_missing "Rust $rust_needed or newer" \
     "run: curl --proto '=https' --tlsv1.2 -sSf https://sh.rustup.rs | sh -s -- -y && source \"\$HOME/.cargo/env\""
 else
