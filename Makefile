@@ -5,12 +5,14 @@ SHELL := bash
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 
-# What `make run ARGS="--listen 127.0.0.1:9000"` adds to `ensemble serve`.
+# What is added to `ensemble serve`, as in `make run ARGS="--listen 127.0.0.1:9000"`, or to the benchmarks.
 ARGS ?=
 # How often the kill test kills the server.
 KILLS ?= 30
 
 CARGO := cargo
+# Where Cargo puts what it builds.
+TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
 # rustup puts Rust there, and not every shell looks there.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/scripts frontend/index.html \
@@ -94,8 +96,9 @@ random-patches: ## Random patches of this project's own sources; none may land i
 	$(CARGO) run --locked -q --profile quick -p ensemble-edit --example random_patches -- backend $(PATCHES)
 
 .PHONY: bench
-bench: ## Benchmarks and latencies, with the release profile
-	scripts/bench.sh $(ARGS)
+bench: ## Benchmarks and latencies, with the release profile; one of them: make bench ARGS=fanout
+	$(CARGO) build --locked --release -p ensemble-server -p ensemble-bench
+	$(TARGET)/release/ensemble-bench $(or $(ARGS),all)
 
 .PHONY: audit
 audit: ## Licences and advisories; installs cargo-deny where it is missing, which takes minutes
@@ -154,7 +157,7 @@ frontend/dist/index.html: frontend/node_modules/.package-lock.json $(PAGE_SOURCE
 	@touch $@
 
 # The program that stock clients, kills and browsers are tested with; the Rust tests have built it already.
-test-stock e2e kill-test: export ENSEMBLE_BIN := $(abspath $(or $(CARGO_TARGET_DIR),target))/debug/ensemble
+test-stock e2e kill-test: export ENSEMBLE_BIN := $(TARGET)/debug/ensemble
 .PHONY: binary
 binary:
 	$(CARGO) build --locked -p ensemble-server
