@@ -5,6 +5,8 @@
 //! mirrored into the replica of the turns. Between any two events the turn may be stopped: then nothing more is
 //! handed to a room, what waits is dropped, and the hunks this cuts say so.
 
+mod files;
+mod flush;
 mod hunks;
 mod writer;
 
@@ -17,11 +19,11 @@ use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset
 use ensemble_model::{DoneReason, EventStream, ModelError, ModelEvent, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_protocol::limits;
-use ensemble_store::{Change, HunkRecord, Store, TurnError, TurnUpdate};
+use ensemble_store::{HunkRecord, Store, TurnError};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
 use ensemble_sync::registry::RoomRegistry;
-use ensemble_sync::room::{AgentPresence, ReplicaWrite, Room, TurnWrite, Written};
+use ensemble_sync::room::{AgentPresence, Room, TurnWrite, Written};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -29,8 +31,8 @@ use tokio_util::sync::CancellationToken;
 use crate::context::{self, PATCH_TOOL, Shown};
 use crate::documents::Documents;
 use crate::error::AgentError;
-use crate::policy::{Entry, NEW_FILES, NOT_PART_OF_TURN, Policy};
-use crate::replica::{self, Turns};
+use crate::policy::{Entry, NOT_PART_OF_TURN, Policy};
+use crate::replica::Turns;
 use crate::supervisor::AgentCard;
 use hunks::Hunks;
 use writer::{Batch, DocumentWriter};
@@ -123,9 +125,11 @@ struct Applier {
     documents_are_new: bool,
     source: Option<Source>,
     ends_line: bool,
-    /// Tools calls of the patch tool, and how much of their input was taken.
+    /// Calls of the patch tool, and how much of their input was taken.
     inputs: HashMap<u32, String>,
     made: usize,
+    /// The first line of a patch that could not be read.
+    malformed: Option<String>,
     /// Hunks the end came in the middle of.
     cut: Vec<(HunkId, Arc<str>)>,
     usage: Option<Usage>,
@@ -173,6 +177,7 @@ pub(crate) async fn apply(
         ends_line: true,
         inputs: HashMap::new(),
         made: 0,
+        malformed: None,
         cut: Vec::new(),
         usage: None,
         under_way: FuturesUnordered::new(),
@@ -294,10 +299,11 @@ impl Applier {
             }
             ModelEvent::ToolEnd { item, input } => {
                 if let Some(taken) = self.inputs.remove(&item) {
-                    match input.strip_prefix(taken.as_str()) {
-                        Some(rest) => self.feed(Source::Tool(item), rest).await,
+                    if let Some(rest) = input.strip_prefix(taken.as_str()) {
+                        self.feed(Source::Tool(item), rest).await;
+                    } else {
                         // What was taken may be in a document already, and every hunk of it was checked.
-                        None => tracing::warn!("a tool's whole input differs from its pieces"),
+                        tracing::warn!("a tool's whole input differs from its pieces");
                     }
                     self.end_line().await;
                 }
@@ -356,7 +362,7 @@ impl Applier {
     async fn handle(&mut self, event: PatchEvent) {
         match event {
             PatchEvent::Prose(text) => self.say(&text),
-            PatchEvent::FileBegan { .. } | PatchEvent::HunkDone { .. } | PatchEvent::Finished(_) => {}
+            PatchEvent::FileBegan { .. } | PatchEvent::HunkDone { .. } => {}
             PatchEvent::HunkAimed { hunk, path, range, .. } => {
                 if let Some(&at) = self.paths.get(&*path) {
                     self.writer_of.insert(number(hunk), at);
@@ -391,8 +397,18 @@ impl Applier {
             PatchEvent::AddFile { hunk, path, text } => self.add_file(number(hunk), &path, text).await,
             PatchEvent::DeleteFile { hunk, path } => self.delete_file(number(hunk), &path).await,
             PatchEvent::MoveFile { hunk, from, to } => self.move_file(number(hunk), &from, &to).await,
-            PatchEvent::Malformed { line, .. } => {
-                tracing::debug!(line, "a line of the patch was skipped");
+            PatchEvent::Malformed { line, message } => {
+                self.malformed.get_or_insert_with(|| {
+                    format!("line {line} of the answer is no part of a patch: {message}")
+                });
+            }
+            PatchEvent::Finished(summary) => {
+                // Where there are hunks they tell the story; a patch without any would fail in silence.
+                if summary.hunks == 0
+                    && let Some(reason) = self.malformed.take()
+                {
+                    self.hunks.missed(HunkId(1), None, "", &reason);
+                }
             }
         }
     }
@@ -414,117 +430,6 @@ impl Applier {
         self.writers[writer].push(hunk, delete, at, insert);
     }
 
-    async fn add_file(&mut self, hunk: HunkId, path: &Arc<str>, text: String) {
-        if self.document_at(path).is_some() {
-            self.hunks.missed(hunk, self.document_at(path), path, NOT_PART_OF_TURN);
-            return;
-        }
-        if self.made >= NEW_FILES {
-            self.hunks.missed(hunk, None, path, "the turn has made as many documents as one may");
-            return;
-        }
-        let files = self.job.files.clone();
-        let made = tokio::select! {
-            biased;
-            () = self.job.stop.cancelled() => {
-                self.hunks.missed(hunk, None, path, CUT_OFF);
-                return;
-            }
-            made = files.create(self.job.project, self.job.member, path) => made,
-        };
-        let document = match made {
-            Ok(document) => document,
-            Err(error) => {
-                self.hunks.missed(hunk, None, path, &error.detail);
-                return;
-            }
-        };
-        self.made += 1;
-        self.job.documents.push(document);
-        self.documents_are_new = true;
-        self.job.entries.push(Entry { id: document, path: path.to_string() });
-        let opened = async {
-            let room = self.job.rooms.open(document).await?;
-            let base = room.read().await?;
-            Ok::<_, RoomError>((room, base))
-        };
-        match opened.await {
-            Ok((room, base)) => {
-                let mut writer = DocumentWriter::new(document, path.clone(), room, base, Instant::now());
-                let record = self.hunks.record(hunk, Some(document), path);
-                self.hunks.put(HunkRecord { line: Some(1), ..record });
-                if !text.is_empty() {
-                    writer.push_new_text(hunk, text);
-                }
-                self.paths.insert(path.to_string(), self.writers.len());
-                self.writer_of.insert(hunk, self.writers.len());
-                self.writers.push(writer);
-            }
-            Err(error) => self.fail(&error),
-        }
-    }
-
-    async fn delete_file(&mut self, hunk: HunkId, path: &Arc<str>) {
-        let document = self.document_at(path);
-        let Some(&at) = self.paths.get(&**path).filter(|_| self.job.policy.may_delete(path)) else {
-            self.hunks.missed(hunk, document, path, NOT_PART_OF_TURN);
-            return;
-        };
-        let files = self.job.files.clone();
-        let document = self.writers[at].document;
-        let deleted = tokio::select! {
-            biased;
-            () = self.job.stop.cancelled() => {
-                self.hunks.missed(hunk, Some(document), path, CUT_OFF);
-                return;
-            }
-            deleted = files.delete(self.job.project, self.job.member, document) => deleted,
-        };
-        match deleted {
-            Ok(()) => {
-                for lost in self.writers[at].drop_all() {
-                    self.hunks.missed(lost, Some(document), path, "the document was deleted");
-                }
-                self.paths.remove(&**path);
-                self.job.entries.retain(|entry| entry.id != document);
-                let record = self.hunks.record(hunk, Some(document), path);
-                self.hunks.put(HunkRecord { reason: Some(DELETED.into()), ..record });
-            }
-            Err(error) => self.hunks.missed(hunk, Some(document), path, &error.detail),
-        }
-    }
-
-    async fn move_file(&mut self, hunk: HunkId, from: &Arc<str>, to: &Arc<str>) {
-        let document = self.document_at(from);
-        let Some(&at) = self.paths.get(&**from).filter(|_| self.job.policy.may_move(from, to)) else {
-            self.hunks.missed(hunk, document, from, NOT_PART_OF_TURN);
-            return;
-        };
-        let files = self.job.files.clone();
-        let document = self.writers[at].document;
-        let moved = tokio::select! {
-            biased;
-            () = self.job.stop.cancelled() => {
-                self.hunks.missed(hunk, Some(document), from, CUT_OFF);
-                return;
-            }
-            moved = files.rename(self.job.project, self.job.member, document, to) => moved,
-        };
-        match moved {
-            Ok(()) => {
-                self.paths.remove(&**from);
-                self.paths.insert(to.to_string(), at);
-                self.writers[at].path = to.clone();
-                for entry in self.job.entries.iter_mut().filter(|entry| entry.id == document) {
-                    entry.path = to.to_string();
-                }
-                let record = self.hunks.record(hunk, Some(document), from);
-                self.hunks.put(HunkRecord { reason: Some(format!("{MOVED_TO}{to}")), ..record });
-            }
-            Err(error) => self.hunks.missed(hunk, Some(document), from, &error.detail),
-        }
-    }
-
     /// Adds to the answer, as far as it is kept.
     fn say(&mut self, text: &str) {
         let text = if self.answer.is_empty() { text.trim_start() } else { text };
@@ -532,97 +437,6 @@ impl Applier {
         let kept: String = text.chars().take(left).collect();
         self.answer_chars += kept.chars().count();
         self.answer.push_str(&kept);
-    }
-
-    /// Starts everything that is due.
-    fn flush(&mut self, now: Instant) {
-        for at in 0..self.writers.len() {
-            let writer = &mut self.writers[at];
-            if writer.is_waiting() && !writer.is_writing() && writer.due <= now {
-                let batch = writer.begin_write(&self.hunks, now);
-                let write = TurnWrite {
-                    turn: self.job.turn,
-                    member: self.job.member,
-                    edits: batch.edits.clone(),
-                    changes: batch.changes.clone(),
-                    stop: self.job.stop.clone(),
-                };
-                let room = writer.room.clone();
-                let (rooms, store) = (self.job.rooms.clone(), self.job.store.clone());
-                self.under_way.push(Box::pin(async move {
-                    let mut batch = batch;
-                    let result = write_to(&rooms, &store, room, write, &mut batch).await;
-                    Finished::Wrote { writer: at, batch, result }
-                }));
-            }
-            let writer = &mut self.writers[at];
-            if writer.sight.stale && !writer.sight.telling && writer.sight.due <= now {
-                writer.sight.stale = false;
-                writer.sight.telling = true;
-                writer.sight.seen = true;
-                writer.sight.due = now + limits::PRESENCE_ENTRY_INTERVAL;
-                let presence =
-                    presence(&self.job.agent, self.job.turn, writer.sight.status, writer.sight.cursor);
-                let (room, agent) = (writer.room.clone(), self.job.agent.id.clone());
-                self.under_way.push(Box::pin(async move {
-                    room.set_agent(&agent, Some(presence)).await;
-                    Finished::Seen { writer: at }
-                }));
-            }
-        }
-        if self.has_news() && !self.mirroring && self.mirror_due <= now {
-            self.mirror(now);
-        }
-    }
-
-    /// When something is due next that is not under way.
-    fn next_due(&self) -> Option<Instant> {
-        let writes = self
-            .writers
-            .iter()
-            .filter(|writer| writer.is_waiting() && !writer.is_writing())
-            .map(|writer| writer.due);
-        let sights = self
-            .writers
-            .iter()
-            .filter(|writer| writer.sight.stale && !writer.sight.telling)
-            .map(|writer| writer.sight.due);
-        let mirror = (self.has_news() && !self.mirroring).then_some(self.mirror_due);
-        writes.chain(sights).chain(mirror).min()
-    }
-
-    fn has_news(&self) -> bool {
-        self.hunks.is_dirty() || self.documents_are_new || self.told < self.answer.trim_end().len()
-    }
-
-    /// Tells the replica of the turns what is new.
-    fn mirror(&mut self, now: Instant) {
-        let turn = self.job.turn;
-        let records = self.hunks.take_dirty(MIRRORED_HUNKS);
-        let end = self.answer.trim_end().len();
-        let text = &self.answer[self.told..end];
-        let mut write = ReplicaWrite::default();
-        if self.documents_are_new {
-            let update = TurnUpdate { documents: Some(self.job.documents.clone()), ..TurnUpdate::default() };
-            write.edits.extend(replica::updated(turn, &update));
-            write.changes.push(Change::UpdateTurn { id: turn, update: Box::new(update) });
-            self.documents_are_new = false;
-        }
-        if !text.is_empty() {
-            write.edits.push(replica::answered(turn, text));
-        }
-        write.edits.extend(records.iter().map(replica::hunk));
-        let hunks: Vec<HunkId> = records.iter().map(|record| record.hunk).collect();
-        write.changes.extend(records.into_iter().map(|record| Change::PutHunk(Box::new(record))));
-        let sent = text.len();
-        self.told = end;
-        self.mirroring = true;
-        self.mirror_due = now + MIRROR_INTERVAL;
-        let turns = self.job.turns.clone();
-        self.under_way.push(Box::pin(async move {
-            let result = turns.commit(write).await;
-            Finished::Mirrored { sent, hunks, result }
-        }));
     }
 
     fn finished(&mut self, finished: Finished) {
@@ -670,8 +484,7 @@ impl Applier {
 
     fn fail(&mut self, error: &RoomError) {
         let end = match error {
-            RoomError::TurnStopped => End::Interrupted,
-            RoomError::Stopping => End::Interrupted,
+            RoomError::TurnStopped | RoomError::Stopping => End::Interrupted,
             other => {
                 tracing::error!(error = other as &dyn std::error::Error, "a document could not be written");
                 End::Failed(TurnError {

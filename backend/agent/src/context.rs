@@ -402,7 +402,7 @@ fn attribute(path: &str) -> String {
 /// The lines a range of UTF-16 units touches, from 0.
 fn lines_of(text: &str, range: &Range<u32>) -> Range<usize> {
     let (start, end) = (byte_of(text, range.start), byte_of(text, range.end));
-    let line = |at: usize| text.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count();
+    let line = |at: usize| text[..at].matches('\n').count();
     let first = line(start);
     // A selection that ends at the start of a line does not touch that line.
     let touches_last = end == start || !text[..end].ends_with('\n');
@@ -491,7 +491,8 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_around_what_is_selected() {
-        let text: String = (1..=100).map(|line| format!("line {line:03}\n")).collect();
+        let lines: Vec<String> = (1..=100).map(|line| format!("line {line:03}\n")).collect();
+        let text = lines.concat();
         let part = cut(&text, 45, &(49..50));
         assert_eq!((part.first_line, part.lines, part.of_lines), (48, 5, Some(100)));
         assert!(part.text.starts_with("line 048\n") && part.text.ends_with("line 052\n"));

@@ -249,23 +249,20 @@ impl Supervisor {
             });
             (state.handles.get(&turn).cloned(), waiting)
         };
-        match (handle, waiting) {
-            (Some(handle), waiting) => {
-                handle.stop.cancel();
-                if let Some(queued) = waiting {
-                    let supervisor = self.clone();
-                    self.shared.tasks.spawn(async move { supervisor.carry_out(queued).await });
-                }
-                handle.over.cancelled().await;
+        if let Some(handle) = handle {
+            handle.stop.cancel();
+            if let Some(queued) = waiting {
+                let supervisor = self.clone();
+                self.shared.tasks.spawn(async move { supervisor.carry_out(queued).await });
             }
+            handle.over.cancelled().await;
+        } else {
             // It ended since it was read, or belongs to a server that is gone.
-            (None, _) => {
-                let record = self.record(project, turn).await?;
-                if record.status.is_final() {
-                    return Err(AgentError::TurnNotRunning(turn));
-                }
-                self.mark_interrupted(&record).await?;
+            let record = self.record(project, turn).await?;
+            if record.status.is_final() {
+                return Err(AgentError::TurnNotRunning(turn));
             }
+            self.mark_interrupted(&record).await?;
         }
         self.get(project, turn).await
     }

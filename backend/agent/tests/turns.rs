@@ -265,7 +265,7 @@ async fn what_a_contradicted_hunk_deleted_returns() {
     let mine = "def total(items):\n    # mine\n";
     let renamed = SHOP.replace("result", "price").replace("def total(items):\n", mine);
     assert_eq!(world.text(shop).await, renamed);
-    eventually("the rejection", async || world.reject(turn).await.ok()).await;
+    world.reject(turn).await.unwrap();
     assert_eq!(world.text(shop).await, SHOP.replace("def total(items):\n", mine));
 }
 
@@ -305,7 +305,7 @@ async fn rejecting_keeps_what_people_typed_inside() {
     assert_eq!(world.text(shop).await, format!("{SHOP}[mine]"));
 }
 
-/// [T7] What was accepted can still be rejected, and nothing is accepted twice or while it is at work.
+/// [T19] What was accepted can still be rejected, and nothing is accepted twice or while it is at work.
 #[tokio::test]
 async fn a_turn_is_reviewed_once_it_is_over() {
     let script = Script::new();
@@ -319,8 +319,7 @@ async fn a_turn_is_reviewed_once_it_is_over() {
     call.done().await;
     world.ended(turn).await;
 
-    // The end is recorded a moment before the turn's task is gone.
-    let accepted = eventually("the turn to be over", async || world.accept(turn).await.ok()).await;
+    let accepted = world.accept(turn).await.unwrap();
     assert_eq!(accepted.review, Review::Accepted);
     assert_eq!(states(&accepted), [HunkState::Accepted]);
     assert_eq!(world.accept(turn).await.unwrap_err().code(), ErrorCode::TurnAlreadyReviewed);
@@ -344,7 +343,7 @@ async fn a_turn_writes_in_two_documents() {
     assert_eq!(world.text(till).await, "from shop import subtotal\n\nprint(subtotal([]))\n");
     assert!(ended.documents.contains(&shop) && ended.documents.contains(&till));
 
-    eventually("the rejection", async || world.reject(turn).await.ok()).await;
+    world.reject(turn).await.unwrap();
     assert_eq!(world.text(shop).await, SHOP);
     assert_eq!(world.text(till).await, "from shop import total\n\nprint(total([]))\n");
 }
@@ -383,7 +382,7 @@ async fn a_document_a_turn_made_goes_with_it() {
             eventually("the room to have it", async || world.text(made).await.contains("10").then_some(()))
                 .await;
         }
-        eventually("the rejection", async || world.reject(turn).await.ok()).await;
+        world.reject(turn).await.unwrap();
         assert_eq!(world.at("lib/new.py").await.is_some(), somebody_writes);
         if somebody_writes {
             assert_eq!(world.text(made).await, "0");
@@ -418,7 +417,7 @@ async fn a_failure_keeps_what_was_settled() {
     assert_eq!(ended.answer, "I rename, then");
     let renamed = SHOP.replace("result", "price");
     assert_eq!(world.text(shop).await, renamed);
-    eventually("the rejection", async || world.reject(turn).await.ok()).await;
+    world.reject(turn).await.unwrap();
     assert_eq!(world.text(shop).await, SHOP);
 }
 
@@ -618,7 +617,7 @@ async fn a_document_that_goes_takes_only_its_hunks_along() {
     assert_eq!(ended.status, TurnStatus::Done, "{ended:?}");
     assert_eq!(states(&ended), [HunkState::Missed, HunkState::Applied]);
     assert_eq!(world.text(shop).await, SHOP.replace("result", "price"));
-    let rejected = eventually("the rejection", async || world.reject(turn).await.ok()).await;
+    let rejected = world.reject(turn).await.unwrap();
     assert_eq!(rejected.review, Review::Rejected);
 }
 
@@ -631,11 +630,9 @@ async fn a_flood_of_edits_arrives_whole() {
     let many = world.document("many.py", &lines.concat()).await;
     let turn = world.start("raise every value", many).await;
     let mut call = script.call().await;
-    let mut patch = "*** Begin Patch\n*** Update File: many.py\n".to_owned();
-    for line in 0..400 {
-        patch.push_str(&format!("@@\n-value_{line} = {line}\n+value_{line} = {line}0\n"));
-    }
-    patch.push_str("*** End Patch\n");
+    let hunks: Vec<String> =
+        (0..400).map(|line| format!("@@\n-value_{line} = {line}\n+value_{line} = {line}0\n")).collect();
+    let patch = format!("*** Begin Patch\n*** Update File: many.py\n{}*** End Patch\n", hunks.concat());
     call.patch(&patch).await;
     call.say(&"word ".repeat(1000)).await;
     call.done().await;
@@ -644,9 +641,25 @@ async fn a_flood_of_edits_arrives_whole() {
     assert_eq!(ended.hunks.len(), 400);
     assert!(ended.hunks.iter().all(|hunk| hunk.state == HunkState::Applied && hunk.inserted == 1));
     assert_eq!(ended.hunks[399].line, Some(400));
-    let expected: String = (0..400).map(|line| format!("value_{line} = {line}0\n")).collect();
-    assert_eq!(world.text(many).await, expected);
+    let expected: Vec<String> = (0..400).map(|line| format!("value_{line} = {line}0\n")).collect();
+    assert_eq!(world.text(many).await, expected.concat());
     assert_eq!(ended.answer.len(), 4999);
+}
+
+/// [T20] A patch that cannot be read at all is reported as well.
+#[tokio::test]
+async fn an_unreadable_patch_is_reported() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let shop = world.document("shop.py", SHOP).await;
+    let turn = world.start("rename", shop).await;
+    let mut call = script.call().await;
+    call.patch("*** Begin Patch\nrename result to price\n*** End Patch\n").await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(states(&ended), [HunkState::Missed]);
+    assert!(ended.hunks[0].reason.as_ref().is_some_and(|reason| reason.contains("line 2")), "{ended:?}");
+    assert_eq!(world.text(shop).await, SHOP);
 }
 
 /// [T18] A patch in the text of the answer counts as one handed in by the tool, and is no part of the answer.

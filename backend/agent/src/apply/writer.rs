@@ -244,14 +244,15 @@ impl DocumentWriter {
         } else {
             for item in &items {
                 let edit = self.anchored(item);
-                let known = records.iter().position(|record| record.hunk == item.hunk);
+                let known = records.iter().rposition(|record| record.hunk == item.hunk);
                 let at = known.unwrap_or_else(|| {
                     records.push(hunks.record(item.hunk, Some(self.document), &self.path));
                     records.len() - 1
                 });
-                let line = self.line_at(item.at);
+                if records[at].line.is_none() {
+                    records[at].line = Some(self.line_at(item.at));
+                }
                 let record = &mut records[at];
-                record.line.get_or_insert(line);
                 record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
                 record.inserted += units(&item.insert);
                 record.deleted += item.delete.end - item.delete.start;
@@ -275,10 +276,11 @@ impl DocumentWriter {
             return;
         }
         for ((item, edit), done) in batch.items.into_iter().zip(&batch.edits).zip(&written.edits) {
-            let line = self.line_at(item.at);
             let mut record = hunks.record(item.hunk, Some(self.document), &self.path);
             record.state = HunkState::Applied;
-            record.line.get_or_insert(line);
+            if record.line.is_none() {
+                record.line = Some(self.line_at(item.at));
+            }
             record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
             let end = if item.delete.is_empty() {
                 done.end

@@ -83,8 +83,10 @@ impl Supervisor {
         let claim = Claim::new(&self.shared, known)?;
         let record = self.record(project, turn).await?;
         let reviewed = Turn { id: turn, status: record.status, review: record.review }.review(verdict)?;
-        if self.shared.state.lock().handles.contains_key(&turn) {
-            return Err(AgentError::TurnRunning(turn));
+        // Its end is recorded a moment before its task is gone, which whoever polls may see.
+        let handle = self.shared.state.lock().handles.get(&turn).cloned();
+        if let Some(handle) = handle {
+            handle.over.cancelled().await;
         }
         Ok((claim, record, reviewed))
     }

@@ -1,6 +1,11 @@
 //! A project in memory with real rooms, people who type in them, and models that say what the test tells them.
 
-#![allow(dead_code, unreachable_pub, reason = "each test file uses another part of this")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    reason = "each test file uses another part of this, and a test that fails should panic"
+)]
 
 pub mod model;
 pub mod person;
@@ -170,9 +175,7 @@ impl World {
                 tokio::time::sleep(LOOK).await;
             }
         });
-        if seen.await.is_err() {
-            panic!("waited in vain; the text is\n{}", self.text(document).await);
-        }
+        assert!(seen.await.is_ok(), "waited in vain; the text is\n{}", self.text(document).await);
     }
 
     pub async fn reject(&self, turn: TurnId) -> Result<rest::Turn, AgentError> {

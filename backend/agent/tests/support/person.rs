@@ -128,6 +128,14 @@ impl Person {
         self.change(|content, transaction| content.insert(transaction, at, typed)).await;
     }
 
+    /// Types at this share of the text, from 0 to 1, and never inside a character.
+    pub async fn type_somewhere(&mut self, share: f64, typed: &str) {
+        let text = self.sees();
+        let before = (text.chars().count() as f64 * share) as usize;
+        let at: usize = text.chars().take(before).map(char::len_utf16).sum();
+        self.change(|content, transaction| content.insert(transaction, at as u32, typed)).await;
+    }
+
     /// Deletes the first place these words stand at.
     pub async fn delete(&mut self, words: &str) {
         let text = self.sees();

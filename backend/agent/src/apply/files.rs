@@ -1,0 +1,125 @@
+//! Documents a turn makes, deletes and moves, as far as its policy lets it.
+
+use std::sync::Arc;
+
+use ensemble_protocol::id::HunkId;
+use ensemble_store::HunkRecord;
+use ensemble_sync::RoomError;
+use tokio::time::Instant;
+
+use super::writer::DocumentWriter;
+use super::{Applier, CUT_OFF, DELETED, MOVED_TO};
+use crate::policy::{Entry, NEW_FILES, NOT_PART_OF_TURN};
+
+impl Applier {
+    pub(super) async fn add_file(&mut self, hunk: HunkId, path: &Arc<str>, text: String) {
+        if self.document_at(path).is_some() {
+            self.hunks.missed(hunk, self.document_at(path), path, NOT_PART_OF_TURN);
+            return;
+        }
+        if self.made >= NEW_FILES {
+            self.hunks.missed(hunk, None, path, "the turn has made as many documents as one may");
+            return;
+        }
+        let files = self.job.files.clone();
+        let made = tokio::select! {
+            biased;
+            () = self.job.stop.cancelled() => {
+                self.hunks.missed(hunk, None, path, CUT_OFF);
+                return;
+            }
+            made = files.create(self.job.project, self.job.member, path) => made,
+        };
+        let document = match made {
+            Ok(document) => document,
+            Err(error) => {
+                self.hunks.missed(hunk, None, path, &error.detail);
+                return;
+            }
+        };
+        self.made += 1;
+        self.job.documents.push(document);
+        self.documents_are_new = true;
+        self.job.entries.push(Entry { id: document, path: path.to_string() });
+        let opened = async {
+            let room = self.job.rooms.open(document).await?;
+            let base = room.read().await?;
+            Ok::<_, RoomError>((room, base))
+        };
+        match opened.await {
+            Ok((room, base)) => {
+                let mut writer = DocumentWriter::new(document, path.clone(), room, base, Instant::now());
+                let record = self.hunks.record(hunk, Some(document), path);
+                self.hunks.put(HunkRecord { line: Some(1), ..record });
+                if !text.is_empty() {
+                    writer.push_new_text(hunk, text);
+                }
+                self.paths.insert(path.to_string(), self.writers.len());
+                self.writer_of.insert(hunk, self.writers.len());
+                self.writers.push(writer);
+            }
+            Err(error) => self.fail(&error),
+        }
+    }
+
+    pub(super) async fn delete_file(&mut self, hunk: HunkId, path: &Arc<str>) {
+        let document = self.document_at(path);
+        let Some(&at) = self.paths.get(&**path).filter(|_| self.job.policy.may_delete(path)) else {
+            self.hunks.missed(hunk, document, path, NOT_PART_OF_TURN);
+            return;
+        };
+        let files = self.job.files.clone();
+        let document = self.writers[at].document;
+        let deleted = tokio::select! {
+            biased;
+            () = self.job.stop.cancelled() => {
+                self.hunks.missed(hunk, Some(document), path, CUT_OFF);
+                return;
+            }
+            deleted = files.delete(self.job.project, self.job.member, document) => deleted,
+        };
+        match deleted {
+            Ok(()) => {
+                for lost in self.writers[at].drop_all() {
+                    self.hunks.missed(lost, Some(document), path, "the document was deleted");
+                }
+                self.paths.remove(&**path);
+                self.job.entries.retain(|entry| entry.id != document);
+                let record = self.hunks.record(hunk, Some(document), path);
+                self.hunks.put(HunkRecord { reason: Some(DELETED.into()), ..record });
+            }
+            Err(error) => self.hunks.missed(hunk, Some(document), path, &error.detail),
+        }
+    }
+
+    pub(super) async fn move_file(&mut self, hunk: HunkId, from: &Arc<str>, to: &Arc<str>) {
+        let document = self.document_at(from);
+        let Some(&at) = self.paths.get(&**from).filter(|_| self.job.policy.may_move(from, to)) else {
+            self.hunks.missed(hunk, document, from, NOT_PART_OF_TURN);
+            return;
+        };
+        let files = self.job.files.clone();
+        let document = self.writers[at].document;
+        let moved = tokio::select! {
+            biased;
+            () = self.job.stop.cancelled() => {
+                self.hunks.missed(hunk, Some(document), from, CUT_OFF);
+                return;
+            }
+            moved = files.rename(self.job.project, self.job.member, document, to) => moved,
+        };
+        match moved {
+            Ok(()) => {
+                self.paths.remove(&**from);
+                self.paths.insert(to.to_string(), at);
+                self.writers[at].path = to.clone();
+                for entry in self.job.entries.iter_mut().filter(|entry| entry.id == document) {
+                    entry.path = to.to_string();
+                }
+                let record = self.hunks.record(hunk, Some(document), from);
+                self.hunks.put(HunkRecord { reason: Some(format!("{MOVED_TO}{to}")), ..record });
+            }
+            Err(error) => self.hunks.missed(hunk, Some(document), from, &error.detail),
+        }
+    }
+}
