@@ -107,7 +107,7 @@ describe("two people and an agent in one file", () => {
     await ada.picture("done");
   });
 
-  it("takes back with Ctrl-Z only what oneself typed", async () => {
+  it("[S11] takes back with Ctrl-Z only what oneself typed", async () => {
     await ada.clickBehind("# by Ada");
     await ada.type(", undone");
     await linus.type(", kept");
@@ -124,7 +124,7 @@ describe("two people and an agent in one file", () => {
     expect(text).not.toMatch(/\btotal\b/);
   });
 
-  it("takes back a turn and keeps what was typed inside it", async () => {
+  it("[L1] takes back a turn and keeps what was typed inside it", async () => {
     const before = await ada.text();
     const card = await ada.ask("add docstrings");
     await ended(card);
@@ -144,7 +144,7 @@ describe("two people and an agent in one file", () => {
     );
   });
 
-  it("stops when told to", async () => {
+  it("[T7] stops when told to", async () => {
     const card = await linus.ask("add docstrings");
     await until("the agent writes", async () => (await linus.text()).includes('"""'), 60_000);
     await card.getByRole("button", { name: "Stop" }).click();

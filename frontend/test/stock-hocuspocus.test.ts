@@ -67,7 +67,7 @@ const saved = (provider: HocuspocusProvider) =>
   until("everything is saved", () => provider.isSynced && !provider.hasUnsyncedChanges);
 
 describe("text", () => {
-  it("goes both ways, and the server's text is the clients' text", async () => {
+  it("[S1] goes both ways, and the server's text is the clients' text", async () => {
     const document = await project.document("a.py", "start\n");
     const address = `${project.id}/${document}`;
     const ada = connect(address);
@@ -149,7 +149,7 @@ describe("text", () => {
     expect(await project.text(document)).toBe(expected);
   });
 
-  it("typed while the server is away arrives once when it is back", async () => {
+  it("[S9] typed while the server is away arrives once when it is back", async () => {
     const document = await project.document("d.py", "base\n");
     const address = `${project.id}/${document}`;
     const ada = connect(address);
@@ -192,7 +192,7 @@ describe("one socket", () => {
     expect(tree.document.getMap("documents").size).toBe(20);
   });
 
-  it("goes on when one document of it is denied", async () => {
+  it("[S8] goes on when one document of it is denied", async () => {
     const document = await project.document("ok.txt", "fine");
     const websocketProvider = newSocket();
     const good = connect(`${project.id}/${document}`, { websocketProvider });
@@ -212,7 +212,7 @@ describe("one socket", () => {
     expect(websocketProvider.status).toBe("connected");
   });
 
-  it("carries a document of a foreign project for nobody", async () => {
+  it("[A7] carries a document of a foreign project for nobody", async () => {
     const foreign = await server.project("Foreign", "Eve");
     const document = await foreign.document("secret.txt", "secret");
     const reasons: string[] = [];
@@ -233,7 +233,7 @@ describe("one socket", () => {
     await until("it is denied", () => reasons.length > 0);
   });
 
-  it("takes one ticket for all its documents, and no other socket takes that ticket", async () => {
+  it("[A6] takes one ticket for all its documents, and no other socket takes that ticket", async () => {
     const [one, two] = [await project.document("1.txt", "1"), await project.document("2.txt", "2")];
     const ticket = await project.ticket(project.owner);
     const websocketProvider = newSocket({ WebSocketPolyfill: PageSocket });
@@ -283,7 +283,7 @@ describe("one socket", () => {
     await until("it is still subscribed", () => text(provider).toString() === "even quicker");
   });
 
-  it("is kept alive by the server without presence", async () => {
+  it("[S10] is kept alive by the server without presence", async () => {
     const document = await project.document("alive.txt");
     let frames = 0;
     const websocketProvider = newSocket({ onMessage: () => (frames += 1) });
@@ -318,7 +318,7 @@ describe("a token", () => {
 });
 
 describe("a viewer", () => {
-  it("reads everything and changes nothing", async () => {
+  it("[A3] reads everything and changes nothing", async () => {
     const document = await project.document("look.txt", "look");
     const address = `${project.id}/${document}`;
     const viewerToken = await project.join("viewer", "Vera");
@@ -383,7 +383,7 @@ describe("presence", () => {
       .filter(([client]) => client !== provider.document.clientID)
       .map(([, state]) => (state.user as { name?: string } | undefined)?.name ?? "");
 
-  it("reaches the others under the name the server knows", async () => {
+  it("[P1] reaches the others under the name the server knows", async () => {
     const document = await project.document("who.txt", "who");
     const address = `${project.id}/${document}`;
     const ada = connect(address);
@@ -430,7 +430,7 @@ describe("presence", () => {
     await until("Linus is gone", () => !names(ada).includes("Linus"), 10_000);
   });
 
-  it("cannot be made for others", async () => {
+  it("[P2] cannot be made for others", async () => {
     const document = await project.document("forge.txt");
     const address = `${project.id}/${document}`;
     const ada = connect(address);

@@ -105,7 +105,7 @@ describe("y-websocket", () => {
     await until("Linus is gone", () => seen() === undefined, 10_000);
   });
 
-  it("lets a viewer read and change nothing", async () => {
+  it("[A3] lets a viewer read and change nothing", async () => {
     const document = await project.document("d.txt", "look");
     const editor = connect(document);
     const viewer = connect(document, await project.join("viewer", "Vera"));
@@ -136,7 +136,7 @@ describe("y-websocket", () => {
     await until("the client has given up", () => !provider.shouldConnect);
   });
 
-  it("comes back after a restart and merges what was typed meanwhile once", async () => {
+  it("[S9] comes back after a restart and merges what was typed meanwhile once", async () => {
     const document = await project.document("f.txt", "base ");
     const ada = connect(document);
     await synced(ada);
@@ -150,7 +150,7 @@ describe("y-websocket", () => {
     expect(text(linus).toString()).toBe("base offline");
   });
 
-  it("gets a data frame before it would give the socket up", async () => {
+  it("[S10] gets a data frame before it would give the socket up", async () => {
     const document = await project.document("g.txt");
     const ada = connect(document);
     await synced(ada);
