@@ -170,6 +170,10 @@ async function launch(
     stdio: ["ignore", "pipe", "inherit"],
     env: { ...inherited, ENSEMBLE_LOG: "warn", ...environment },
   });
+  // A run that is broken off must not leave servers behind.
+  const last = () => child.kill("SIGKILL");
+  process.once("exit", last);
+  child.once("exit", () => process.off("exit", last));
   const { stdout } = child;
   if (!stdout) throw new Error("the child was started with a pipe for its output");
   const url = await new Promise<string>((found, failed) => {
