@@ -20,19 +20,23 @@ export class TestServer {
   private constructor(
     private readonly data: string,
     private readonly environment: Record<string, string>,
+    private readonly log: "inherit" | number,
     private child: ChildProcess,
     /** `http://localhost:PORT`; the same after a restart. */
     readonly url: string,
   ) {}
 
-  /** Starts one on a free port. */
-  static async start(environment: Record<string, string> = {}): Promise<TestServer> {
+  /** Starts one on a free port. Its log goes to this process's standard error, or to an open file. */
+  static async start(
+    environment: Record<string, string> = {},
+    log: "inherit" | number = "inherit",
+  ): Promise<TestServer> {
     if (!existsSync(BINARY)) {
       throw new Error(`there is no server at ${BINARY}; build it or set ENSEMBLE_BIN`);
     }
     const data = mkdtempSync(join(tmpdir(), "ensemble-test-"));
-    const { child, url } = await launch(data, "127.0.0.1:0", environment);
-    return new TestServer(data, environment, child, url);
+    const { child, url } = await launch(data, "127.0.0.1:0", environment, log);
+    return new TestServer(data, environment, log, child, url);
   }
 
   get socketUrl(): string {
@@ -55,6 +59,7 @@ export class TestServer {
       this.data,
       `127.0.0.1:${new URL(this.url).port}`,
       this.environment,
+      this.log,
     );
     this.child = child;
   }
@@ -161,13 +166,14 @@ async function launch(
   data: string,
   listen: string,
   environment: Record<string, string>,
+  log: "inherit" | number,
 ): Promise<{ child: ChildProcess; url: string }> {
   const inherited = Object.fromEntries(
     // A key or a setting of the machine must not change what is tested.
     Object.entries(process.env).filter(([key]) => !/^(ENSEMBLE_|OPENAI_)/.test(key)),
   );
   const child = spawn(BINARY, ["serve", "--listen", listen, "--data", data], {
-    stdio: ["ignore", "pipe", "inherit"],
+    stdio: ["ignore", "pipe", log],
     env: { ...inherited, ENSEMBLE_LOG: "warn", ...environment },
   });
   // A run that is broken off must not leave servers behind.
