@@ -1,0 +1,400 @@
+//! Somebody who types numbered tokens, and comes back after every kill with what they have.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, bail};
+use bytes::Bytes;
+use ensemble_protocol::sync::SyncMessage;
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use yrs::updates::decoder::Decode as _;
+use yrs::updates::encoder::Encode as _;
+use yrs::{
+    ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, TextRef,
+    Transact as _, Update,
+};
+
+use super::Shared;
+use super::record::{Edit, Record, token, tokens};
+use crate::client::{
+    Receiver, Sender, ServerFrame, ServerMessage, connect, pong, presence_frame, step_2_frame, update_frame,
+};
+use crate::random::Random;
+
+/// How fast somebody types: an edit after each such pause.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(45));
+/// One edit in so many deletes one of the person's own tokens.
+const DELETE_EVERY: u64 = 8;
+/// Before trying to connect again.
+const RETRY: Duration = Duration::from_millis(10);
+/// How often a typist looks whether it was told something.
+const LOOK: Duration = Duration::from_millis(5);
+
+/// What somebody does in the document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    /// Types tokens with this number in front.
+    Writes(usize),
+    /// Only looks.
+    Watches,
+}
+
+/// What is known from outside.
+#[expect(clippy::struct_excessive_bools, reason = "independent facts, each yes or no")]
+#[derive(Debug, Default)]
+struct State {
+    record: Record,
+    text: String,
+    synced_at: Option<Instant>,
+    is_synced: bool,
+    acknowledged_at: Option<Instant>,
+    updates_heard: u64,
+    taken_back: bool,
+    paused: bool,
+    laptop_lost: bool,
+    failure: Option<String>,
+}
+
+/// Somebody in a document. Leaves when dropped.
+#[derive(Debug)]
+pub(crate) struct Typist {
+    state: Shared<State>,
+    task: JoinHandle<()>,
+}
+
+impl Typist {
+    /// Lets somebody begin.
+    pub(crate) fn start(
+        role: Role,
+        address: &str,
+        token: &str,
+        place: watch::Receiver<Option<String>>,
+        random: Random,
+    ) -> Self {
+        let state = Arc::new(Mutex::new(State::default()));
+        if let Role::Writes(person) = role {
+            state.lock().record.person = person;
+        }
+        let desk = Desk::new(role, address, token, place, random, state.clone());
+        Self { task: tokio::spawn(desk.run()), state }
+    }
+
+    /// Stops typing; goes on listening.
+    pub(crate) fn pause(&self) {
+        self.state.lock().paused = true;
+    }
+
+    /// Loses everything that is only on this person's machine. They come back under another client id.
+    pub(crate) fn lose_laptop(&self) {
+        self.state.lock().laptop_lost = true;
+    }
+
+    /// Why they gave up, if they did.
+    pub(crate) fn failure(&self) -> Option<String> {
+        self.state.lock().failure.clone()
+    }
+
+    /// Whether they are in.
+    pub(crate) fn is_synced(&self) -> bool {
+        self.state.lock().is_synced
+    }
+
+    /// Whether they are in and everything they did is acknowledged.
+    pub(crate) fn is_saved(&self) -> bool {
+        let state = self.state.lock();
+        state.is_synced && state.record.unsaved.is_empty()
+    }
+
+    /// When they were in again after a moment.
+    pub(crate) fn synced_since(&self, moment: Instant) -> Option<Instant> {
+        self.state.lock().synced_at.filter(|at| *at > moment)
+    }
+
+    /// When something of theirs was acknowledged first since they were in again after a moment.
+    pub(crate) fn acknowledged_since(&self, moment: Instant) -> Option<Instant> {
+        self.state.lock().acknowledged_at.filter(|at| *at > moment)
+    }
+
+    /// Updates of others they were sent.
+    pub(crate) fn heard(&self) -> u64 {
+        self.state.lock().updates_heard
+    }
+
+    /// Whether the server once lacked something they had from it.
+    pub(crate) fn was_taken_back(&self) -> bool {
+        self.state.lock().taken_back
+    }
+
+    /// Their copy.
+    pub(crate) fn text(&self) -> String {
+        self.state.lock().text.clone()
+    }
+
+    /// What they did.
+    pub(crate) fn record(&self) -> Record {
+        self.state.lock().record.clone()
+    }
+
+    /// How they are, for a message.
+    pub(crate) fn describe(&self) -> String {
+        let state = self.state.lock();
+        format!(
+            "person {}: synced {}, {} unsaved, {} units",
+            state.record.person,
+            state.is_synced,
+            state.record.unsaved.len(),
+            state.text.len()
+        )
+    }
+}
+
+impl Drop for Typist {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// Why a session ended.
+enum Left {
+    /// The socket closed.
+    Cut,
+    /// The laptop is gone.
+    Laptop,
+}
+
+/// The one who types, from their own side.
+struct Desk {
+    role: Role,
+    address: String,
+    token: String,
+    place: watch::Receiver<Option<String>>,
+    random: Random,
+    state: Shared<State>,
+    doc: Doc,
+    content: TextRef,
+    next: u32,
+    presence_clock: u64,
+}
+
+/// What is known of one connection.
+#[derive(Default)]
+struct Session {
+    /// What each acknowledgement that is still to come stands for.
+    outstanding: VecDeque<BTreeSet<Edit>>,
+    answered: bool,
+    synced: bool,
+}
+
+fn new_doc(random: &mut Random) -> (Doc, TextRef) {
+    let doc = Doc::with_options(Options {
+        client_id: ClientID::new(random.client_id()),
+        offset_kind: OffsetKind::Utf16,
+        ..Options::default()
+    });
+    let content = doc.get_or_insert_text("content");
+    (doc, content)
+}
+
+impl Desk {
+    fn new(
+        role: Role,
+        address: &str,
+        token: &str,
+        place: watch::Receiver<Option<String>>,
+        mut random: Random,
+        state: Shared<State>,
+    ) -> Self {
+        let (doc, content) = new_doc(&mut random);
+        let (address, token) = (address.to_owned(), token.to_owned());
+        Self { role, address, token, place, random, state, doc, content, next: 1, presence_clock: 0 }
+    }
+
+    async fn run(mut self) {
+        loop {
+            let place = self.place.borrow_and_update().clone();
+            let Some(base) = place else {
+                // The server is down; a world that is gone ends this.
+                if self.place.changed().await.is_err() {
+                    return;
+                }
+                continue;
+            };
+            self.pick_up_laptop();
+            let path = format!("/sync?project={}", self.address.split('/').next().unwrap_or_default());
+            if let Ok((sender, receiver)) = connect(&base, &path).await {
+                let left = self.session(sender, receiver).await;
+                self.state.lock().is_synced = false;
+                match left {
+                    Ok(Left::Cut | Left::Laptop) => {}
+                    Err(error) => {
+                        self.state.lock().failure = Some(format!("{error:#}"));
+                        return;
+                    }
+                }
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Begins with nothing if the laptop was lost.
+    fn pick_up_laptop(&mut self) {
+        let mut state = self.state.lock();
+        if std::mem::take(&mut state.laptop_lost) {
+            (self.doc, self.content) = new_doc(&mut self.random);
+            self.presence_clock = 0;
+            state.record.unsaved.clear();
+            state.text.clear();
+        }
+    }
+
+    async fn session(&mut self, mut sender: Sender, mut receiver: Receiver) -> anyhow::Result<Left> {
+        let have = self.doc.transact().state_vector().encode_v1();
+        self.presence_clock += 1;
+        let hello = presence_frame(&self.address, self.doc.client_id().get(), self.presence_clock, "whoever");
+        if sender.join(&self.address, &self.token, &have).await.is_err() || sender.send(hello).await.is_err()
+        {
+            return Ok(Left::Cut);
+        }
+        let mut session = Session::default();
+        let mut due = tokio::time::Instant::now() + self.random.between(PAUSE.0, PAUSE.1);
+        loop {
+            let frame = tokio::select! {
+                frame = receiver.next() => match frame {
+                    Ok(Some(frame)) => Some(frame),
+                    // However it ended: the server was killed, and it is gone.
+                    Ok(None) | Err(_) => return Ok(Left::Cut),
+                },
+                () = tokio::time::sleep_until(due) => None,
+            };
+            let answers = if let Some(frame) = frame {
+                self.take(&frame, &mut session)?
+            } else {
+                let (paused, lost) = {
+                    let state = self.state.lock();
+                    (state.paused, state.laptop_lost)
+                };
+                if lost {
+                    return Ok(Left::Laptop);
+                }
+                let types = session.synced && !paused && matches!(self.role, Role::Writes(_));
+                due += if types { self.random.between(PAUSE.0, PAUSE.1) } else { LOOK };
+                if types { vec![self.edit(&mut session)] } else { Vec::new() }
+            };
+            for answer in answers {
+                if sender.send(answer).await.is_err() {
+                    return Ok(Left::Cut);
+                }
+            }
+        }
+    }
+
+    /// Types a token somewhere between two others, or deletes one of one's own.
+    fn edit(&mut self, session: &mut Session) -> Bytes {
+        let Role::Writes(person) = self.role else { unreachable!("who watches does not edit") };
+        let text = self.content.get_string(&self.doc.transact());
+        let (found, _) = tokens(&text);
+        let own: Vec<u32> =
+            found.iter().filter(|(who, _)| *who == person).map(|(_, number)| *number).collect();
+        let units = |tokens: &[(usize, u32)]| -> u32 {
+            tokens.iter().map(|(who, number)| token(*who, *number).encode_utf16().count() as u32).sum()
+        };
+        let mut transaction = self.doc.transact_mut();
+        let edit = if !own.is_empty() && self.random.below(DELETE_EVERY) == 0 {
+            let number = own[self.random.below(own.len() as u64) as usize];
+            let at = found.iter().position(|token| *token == (person, number)).unwrap_or(0);
+            self.content.remove_range(&mut transaction, units(&found[..at]), units(&found[at..=at]));
+            Edit::Delete(number)
+        } else {
+            let number = self.next;
+            self.next += 1;
+            let before = self.random.below(found.len() as u64 + 1) as usize;
+            self.content.insert(&mut transaction, units(&found[..before]), &token(person, number));
+            Edit::Insert(number)
+        };
+        let update = transaction.encode_update_v1();
+        drop(transaction);
+        let text = self.content.get_string(&self.doc.transact());
+        let mut state = self.state.lock();
+        state.text = text;
+        state.record.made.insert(edit);
+        state.record.unsaved.insert(edit);
+        drop(state);
+        session.outstanding.push_back(BTreeSet::from([edit]));
+        update_frame(&self.address, &update)
+    }
+
+    /// Takes what the server says; what is to be answered comes back.
+    fn take(&self, frame: &Bytes, session: &mut Session) -> anyhow::Result<Vec<Bytes>> {
+        let message = match ServerFrame::read(frame)? {
+            ServerFrame::Ping => return Ok(vec![pong()]),
+            ServerFrame::Addressed { address, message } if address == self.address => message,
+            _ => return Ok(Vec::new()),
+        };
+        match message {
+            ServerMessage::Denied(reason) => bail!("denied: {reason}"),
+            ServerMessage::Closed(reason) => bail!("closed: {reason}"),
+            ServerMessage::SyncStatus(false) => bail!("an edit was refused"),
+            ServerMessage::SyncStatus(true) => {
+                let edits = session.outstanding.pop_front().context("an acknowledgement too many")?;
+                self.acknowledged(&edits, session);
+            }
+            ServerMessage::Sync(SyncMessage::Step1(have)) => return Ok(vec![self.answer(have, session)?]),
+            ServerMessage::Sync(SyncMessage::Step2(update)) => {
+                self.apply(update)?;
+                session.synced = true;
+            }
+            ServerMessage::Sync(SyncMessage::Update(update)) => {
+                self.apply(update)?;
+                self.state.lock().updates_heard += 1;
+            }
+            _ => {}
+        }
+        Ok(Vec::new())
+    }
+
+    fn acknowledged(&self, edits: &BTreeSet<Edit>, session: &Session) {
+        let mut state = self.state.lock();
+        for edit in edits {
+            state.record.unsaved.remove(edit);
+            state.record.acknowledged.insert(*edit);
+        }
+        let now = Instant::now();
+        if !state.is_synced && session.synced {
+            // The answer to the handshake: both sides have everything, and it is stored.
+            state.is_synced = true;
+            state.synced_at = Some(now);
+            state.acknowledged_at = None;
+        } else if !edits.is_empty() && state.acknowledged_at.is_none() {
+            state.acknowledged_at = Some(now);
+        }
+    }
+
+    /// Gives the server what it lacks. The answer to its first question is acknowledged, others are not.
+    fn answer(&self, have: &[u8], session: &mut Session) -> anyhow::Result<Bytes> {
+        let have = StateVector::decode_v1(have).context("a state vector cannot be read")?;
+        let transaction = self.doc.transact();
+        let ours = transaction.state_vector();
+        let missing = transaction.encode_diff_v1(&have);
+        drop(transaction);
+        let mut state = self.state.lock();
+        if self.role == Role::Watches && ours.iter().any(|(client, clock)| have.get(client) < *clock) {
+            state.taken_back = true;
+        }
+        if !session.answered {
+            session.answered = true;
+            session.outstanding.push_back(state.record.unsaved.clone());
+        }
+        Ok(step_2_frame(&self.address, &missing))
+    }
+
+    fn apply(&self, update: &[u8]) -> anyhow::Result<()> {
+        let update = Update::decode_v1(update).context("an update cannot be read")?;
+        self.doc.transact_mut().apply_update(update).context("an update cannot be applied")?;
+        let text = self.content.get_string(&self.doc.transact());
+        self.state.lock().text = text;
+        Ok(())
+    }
+}
