@@ -84,11 +84,10 @@ pub fn authorize(role: Role, action: Action) -> Result<(), ApiError> {
 pub async fn enter(store: &Arc<dyn Store>, caller: Caller, project: ProjectId) -> Result<Access, ApiError> {
     let missing =
         || ApiError::new(ErrorCode::ProjectNotFound, "there is no such project, or you are not in it");
-    let limit = match &caller.credential {
-        Credential::Token { project: Some(only), .. } if *only != project => return Err(missing()),
-        Credential::Token { role, .. } => *role,
-        Credential::Session(_) => Role::Owner,
-    };
+    if matches!(caller.credential, Credential::Token { project: Some(only), .. } if only != project) {
+        return Err(missing());
+    }
+    let limit = caller.limit();
     let membership = store.membership(project, caller.member.id).await?.ok_or_else(missing)?;
     let project = store.project(project).await?.ok_or_else(missing)?;
     Ok(Access { caller, project, role: membership.role.min(limit) })

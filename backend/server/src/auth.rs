@@ -52,6 +52,16 @@ pub struct Caller {
     pub credential: Credential,
 }
 
+impl Caller {
+    /// The most this caller may do, whatever their role.
+    pub const fn limit(&self) -> Role {
+        match self.credential {
+            Credential::Session(_) => Role::Owner,
+            Credential::Token { role, .. } => role,
+        }
+    }
+}
+
 /// A secret just made: shown once, then only its hash is known.
 #[derive(Clone)]
 pub struct NewSecret {

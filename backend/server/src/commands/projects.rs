@@ -203,6 +203,7 @@ impl Commands {
     }
 
     async fn join_now(&self, caller: Option<Caller>, request: rest::Join) -> Result<Entered, ApiError> {
+        let limit = caller.as_ref().map_or(Role::Owner, |caller| caller.limit());
         let mut person = self.person(caller, request.name.as_deref())?;
         if self.auth.take_first_secret(&request.secret) {
             let made = self.make_project(person, FIRST_PROJECT.into(), Template::Welcome).await?;
@@ -210,14 +211,18 @@ impl Commands {
         }
         let hash = crate::auth::hash(&request.secret);
         let invite = self.store.invite_by_hash(hash).await?.ok_or_else(invite_invalid)?;
-        if !invite.works_at(self.clock.now()) {
-            return Err(invite_invalid());
-        }
         let project = self.store.project(invite.project).await?.ok_or_else(invite_invalid)?;
         let member = person.member.clone();
         let held = self.store.membership(project.id, member.id).await?.map(|membership| membership.role);
+        // Somebody who is in already opens their old link again, also when it lets nobody else in.
+        let is_in = held.is_some_and(|held| held.min(limit) >= invite.role);
+        if !is_in && !invite.works_at(self.clock.now()) {
+            return Err(invite_invalid());
+        }
         let role = held.map_or(invite.role, |held| held.max(invite.role));
-        let (token, token_row) = self.auth.new_token(member.id, project.id, role, "joined by a link");
+        // A limited token does not become more by a link that gives less.
+        let token_role = role.min(limit.max(invite.role));
+        let (token, token_row) = self.auth.new_token(member.id, project.id, token_role, "joined by a link");
         person.changes.push(token_row);
         if held != Some(role) {
             // Coming back by the same link is not another use of it.
@@ -242,7 +247,7 @@ impl Commands {
         if person.renamed {
             self.rename_elsewhere(&member, project.id).await?;
         }
-        Ok(Entered { project, role, token, session: person.session })
+        Ok(Entered { project, role: token_role, token, session: person.session })
     }
 
     /// Tells a person's new name in their other projects.
@@ -260,10 +265,11 @@ impl Commands {
 
     /// The projects of the caller, newest membership first.
     pub async fn list_projects(&self, caller: &Caller) -> Result<Vec<rest::ProjectSummary>, ApiError> {
-        let (only, limit) = match caller.credential {
-            Credential::Token { project, role } => (project, role),
-            Credential::Session(_) => (None, Role::Owner),
+        let only = match caller.credential {
+            Credential::Token { project, .. } => project,
+            Credential::Session(_) => None,
         };
+        let limit = caller.limit();
         let projects = self.store.projects_of(caller.member.id).await?;
         Ok(projects
             .into_iter()

@@ -1,0 +1,14 @@
+//! The product from outside: a real listener, real sockets, the demo model.
+
+mod documents;
+mod hocuspocus;
+mod http;
+mod invites;
+mod lifecycle;
+mod log;
+mod projects;
+mod rpc;
+mod support;
+mod tickets;
+mod turns;
+mod y_websocket;
