@@ -5,6 +5,15 @@
 
 use std::time::Duration;
 
+/// How often something may happen.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Rate {
+    /// How often in a second, over a longer time.
+    pub per_second: f64,
+    /// How often at once.
+    pub burst: f64,
+}
+
 /// Bytes of a frame's address: two ids, a separator and a provider's session id with room to spare.
 pub const ADDRESS_BYTES: usize = 256;
 /// Bytes of one WebSocket message. A paste of a whole large file fits; nothing honest is larger.
@@ -39,6 +48,21 @@ pub const DOCUMENT_CLOCK_SUM: u64 = 8 * DOCUMENT_UNITS;
 /// Runs that stand between the neighbours of an update's items, summed: the work of placing them. Honest
 /// updates have hundreds; a hostile one of a few kilobytes can keep a server busy for minutes.
 pub const UPDATE_WORK: u32 = 20_000;
+/// Work one peer's updates may ask for: one for each block, one for each run passed in placing them. A large
+/// undo restores thousands of blocks at once; nobody types two thousand a second.
+pub const PEER_WORK: Rate = Rate { per_second: 2_000.0, burst: 200_000.0 };
+/// Replies to a peer's step 1 that are large: a client asks again when it reconnects, and now and then.
+pub const PEER_LARGE_REPLIES: Rate = Rate { per_second: 0.1, burst: 12.0 };
+/// Bytes from which a reply to a step 1 is large.
+pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
+/// Client ids one person may use for the first time in one document: every page load is a new one.
+pub const NEW_CLIENTS: Rate = Rate { per_second: 60.0 / 3600.0, burst: 120.0 };
+/// A room at work on one message for so long is replaced.
+pub const ROOM_STALL: Duration = Duration::from_secs(2);
+/// How long after a crash peers may give back what others had typed and the server lost.
+pub const RECOVERY_WINDOW: Duration = Duration::from_mins(2);
+/// Updates that made a room die, remembered so that they are not taken a second time.
+pub const SUSPECTS: usize = 1024;
 /// Updates of one peer that wait for something not yet here.
 pub const HELD_UPDATES: usize = 256;
 /// Bytes of one peer's updates that wait for something not yet here.

@@ -65,6 +65,12 @@ pub enum Refusal {
     /// What it depends on did not come in reply to a step 1 either.
     #[error("it depends on something nobody has")]
     Gap,
+    /// The same bytes made the room die before.
+    #[error("the same update made the document fail before")]
+    Suspect,
+    /// More than a peer may ask for in a while.
+    #[error("too much in too short a time")]
+    TooOften,
     /// More is held for this peer than may be.
     #[error("too much waits for something that does not come")]
     HeldTooMuch,
@@ -141,7 +147,7 @@ pub fn admit<'a>(
     right: impl Fn(u64) -> Right,
 ) -> Verdict<'a> {
     let mut order = Order::new(index, &update.groups);
-    if let Err(refusal) = order.run(&right, route) {
+    if let Err(refusal) = order.run(&right) {
         return Verdict::Refuse(refusal);
     }
     let Order { ordered: blocks, known, gap: mut left_out, mut trimmed, .. } = order;
@@ -240,11 +246,11 @@ impl<'i, 'u, 'a> Order<'i, 'u, 'a> {
         self.known.get(&client).copied().unwrap_or_else(|| self.index.next_clock(client))
     }
 
-    fn run(&mut self, right: &impl Fn(u64) -> Right, route: Route) -> Result<(), Refusal> {
+    fn run(&mut self, right: &impl Fn(u64) -> Right) -> Result<(), Refusal> {
         let mut ready: Vec<usize> = (0..self.groups.len()).rev().collect();
         while let Some(at) = ready.pop() {
             let client = self.groups[at].client;
-            self.advance(at, right, route)?;
+            self.advance(at, right)?;
             let reached = self.next_clock(client);
             if let Some(waiting) = self.waiting.get_mut(&client) {
                 while waiting.peek().is_some_and(|Reverse((clock, _))| *clock < reached) {
@@ -257,7 +263,7 @@ impl<'i, 'u, 'a> Order<'i, 'u, 'a> {
     }
 
     /// Takes blocks of one group until its end, or until one depends on what is not here yet.
-    fn advance(&mut self, at: usize, right: &impl Fn(u64) -> Right, route: Route) -> Result<(), Refusal> {
+    fn advance(&mut self, at: usize, right: &impl Fn(u64) -> Right) -> Result<(), Refusal> {
         let group = &self.groups[at];
         while let Some(block) = group.blocks.get(self.cursors[at]) {
             let known = self.next_clock(group.client);
@@ -271,8 +277,6 @@ impl<'i, 'u, 'a> Order<'i, 'u, 'a> {
             }
             match right(group.client) {
                 Right::Own => {}
-                // Somebody gives back what the server lost in a crash: see `docs/architecture.md`.
-                Right::Foreign if route == Route::Step2 => {}
                 Right::Foreign => return Err(Refusal::ForeignClient(group.client)),
                 Right::Reserved => return Err(Refusal::ReservedClient(group.client)),
             }
@@ -428,7 +432,7 @@ mod tests {
         assert_eq!(refused(Right::Reserved, Route::Update), Some(Refusal::ReservedClient(2)));
         assert_eq!(refused(Right::Reserved, Route::Step2), Some(Refusal::ReservedClient(2)));
         assert_eq!(refused(Right::Foreign, Route::Update), Some(Refusal::ForeignClient(2)));
-        assert_eq!(refused(Right::Foreign, Route::Step2), None);
+        assert_eq!(refused(Right::Foreign, Route::Step2), Some(Refusal::ForeignClient(2)));
         let known = update(vec![vec![text(1, 0, "hello", None, None)]], vec![]);
         assert_eq!(admit(&index(), &known, Route::Update, |_| Right::Reserved), Verdict::Nothing);
     }

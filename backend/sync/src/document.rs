@@ -115,8 +115,8 @@ impl TextDocument {
     ///
     /// That can only be told block by block, each in the document as the ones before it left it. Where one is
     /// impossible nothing of the update is kept: the index is made again from the document, which was not
-    /// touched. That costs a while, and its sender the seat.
-    pub fn take(&mut self, admitted: &Admitted<'_>, bytes: &[u8]) -> Result<Vec<Stretch>, Refusal> {
+    /// touched. That costs a while, and its sender the seat. Gives the runs it passed in placing what is new.
+    pub fn take(&mut self, admitted: &Admitted<'_>, bytes: &[u8]) -> Result<u32, Refusal> {
         let mut work = 0;
         for block in &admitted.blocks {
             let checked =
@@ -136,7 +136,10 @@ impl TextDocument {
         }
         apply(&self.doc, bytes).expect("what admission admits applies");
         self.text = None;
-        Ok(admitted.deletes.iter().flat_map(|range| self.index.delete(*range)).collect())
+        for range in &admitted.deletes {
+            self.index.delete(*range);
+        }
+        Ok(work)
     }
 
     fn reindex(&mut self) {
@@ -177,6 +180,11 @@ impl TextDocument {
             && transaction.state_vector() == state_vector(&self.clocks())
             && !transaction.has_missing_updates()
     }
+}
+
+/// The hash an update is remembered by.
+pub fn bytes_hash(bytes: &[u8]) -> Hash {
+    Hash(Sha256::digest(bytes).into())
 }
 
 /// The hash a snapshot's text is compared by.

@@ -7,7 +7,7 @@
 //! ([`Outbox::wait_for_room`]).
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use ensemble_protocol::error::ErrorCode;
@@ -81,7 +81,9 @@ pub struct Outbox {
     shared: Arc<Shared>,
 }
 
-/// A room's end of an outbox: pushes frames for one document. What is queued when it is dropped still goes out.
+/// A room's end of an outbox: pushes frames for one document.
+///
+/// What is queued when it is dropped still goes out, followed by a word that the room is lost.
 #[derive(Debug)]
 pub struct OutboxSlot {
     shared: Arc<Shared>,
@@ -238,10 +240,19 @@ impl OutboxSlot {
         self.push(&mut state, Weight::Reply, Outgoing::Frame(diff));
     }
 
-    /// Says that the room let go of this peer.
-    pub fn detach(&self, code: ErrorCode, reason: String) {
-        let mut state = self.shared.state.lock();
-        self.push(&mut state, Weight::Reply, Outgoing::Detached { slot: self.id, code, reason });
+    /// Says that the room let go of this peer. Said once: nothing of the room is queued after it.
+    pub fn detach(self, code: ErrorCode, reason: String) {
+        self.shared.detach(self.id, code, reason);
+    }
+
+    /// Lets go of a peer that left by itself, and needs to be told nothing.
+    pub fn release(self) {
+        self.shared.state.lock().slots.remove(&self.id);
+    }
+
+    /// A way to let go of the peer from outside of its room.
+    pub fn exit(&self) -> Exit {
+        Exit { shared: Arc::downgrade(&self.shared), id: self.id }
     }
 
     /// Whether this peer is behind and waits for a diff.
@@ -250,9 +261,8 @@ impl OutboxSlot {
     }
 
     fn push(&self, state: &mut State, weight: Weight, item: Outgoing) {
-        if let Some(slot) = state.slots.get_mut(&self.id) {
-            slot.queued += 1;
-        }
+        let Some(slot) = state.slots.get_mut(&self.id) else { return };
+        slot.queued += 1;
         let was_empty = state.queue.is_empty();
         state.queue.push_back(Queued { slot: self.id, weight, item });
         // Only the first one wakes the socket's task; the rest are taken with it.
@@ -264,7 +274,37 @@ impl OutboxSlot {
 
 impl Drop for OutboxSlot {
     fn drop(&mut self) {
-        self.shared.state.lock().slots.remove(&self.id);
+        // Dropped without a word: its room died. The peer is told to come again.
+        self.shared.detach(self.id, ErrorCode::Internal, "the room was lost".into());
+    }
+}
+
+impl Shared {
+    fn detach(&self, slot: SlotId, code: ErrorCode, reason: String) {
+        let mut state = self.state.lock();
+        if state.slots.remove(&slot).is_none() {
+            return;
+        }
+        let item = Outgoing::Detached { slot, code, reason };
+        state.queue.push_back(Queued { slot, weight: Weight::Reply, item });
+        drop(state);
+        self.filled.notify_one();
+    }
+}
+
+/// A way to let go of a peer whose room does not answer any more.
+#[derive(Debug, Clone)]
+pub struct Exit {
+    shared: Weak<Shared>,
+    id: SlotId,
+}
+
+impl Exit {
+    /// Says that the room let go of the peer, unless it did already.
+    pub fn detach(&self, code: ErrorCode, reason: &str) {
+        if let Some(shared) = self.shared.upgrade() {
+            shared.detach(self.id, code, reason.to_owned());
+        }
     }
 }
 
@@ -292,6 +332,7 @@ mod tests {
         assert!(!outbox.try_take(&mut batch));
     }
 
+    /// [S7] What is queued for a peer is bounded, and replaced by one diff.
     #[tokio::test]
     async fn a_peer_that_takes_nothing_holds_bounded_memory_and_is_caught_up_with_one_diff() {
         let outbox = Outbox::new();

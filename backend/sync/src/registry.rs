@@ -1,21 +1,29 @@
 //! Finds and opens rooms: one per document, opened once however many ask.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
+use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
-use ensemble_protocol::id::{DocumentId, MemberId, NodeId, ProjectId};
-use ensemble_store::{Clock, Ids, Stamp, Store};
+use ensemble_protocol::id::{DocumentId, MemberId, NodeId, PeerId, ProjectId};
+use ensemble_protocol::limits;
+use ensemble_store::{Clock, Hash, Ids, Stamp, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
 use crate::error::RoomError;
+use crate::peer::Exit;
 use crate::room::{Room, actor};
+
+/// How often somebody who opens a document looks whether its last room is gone.
+const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
 /// What rooms need.
 #[derive(Clone)]
@@ -42,6 +50,92 @@ pub(crate) struct Shared {
     tasks: TaskTracker,
     stop: CancellationToken,
     stamps: AtomicU64,
+    /// Documents whose peers may give back what a crash lost, until each was opened once.
+    recovery: Mutex<Recovery>,
+    /// Updates that made a room die, oldest first.
+    suspects: Mutex<VecDeque<(DocumentId, Hash)>>,
+    lost: AtomicU64,
+}
+
+/// Which documents have a recovery window when they are opened next.
+#[derive(Debug, Default)]
+enum Recovery {
+    #[default]
+    None,
+    /// These: their rooms died.
+    Of(HashSet<DocumentId>),
+    /// All but these, which have been opened since: the server died.
+    AllBut(HashSet<DocumentId>),
+}
+
+/// What a room's supervisor watches.
+#[derive(Debug)]
+pub(crate) struct Vitals {
+    started: Instant,
+    /// Milliseconds after `started` at which the actor began what it is at, plus one; 0 while it waits.
+    busy_since: AtomicU64,
+    /// Ways to let go of its peers when it does not answer any more.
+    exits: Mutex<HashMap<PeerId, Exit>>,
+    /// The update being applied.
+    in_flight: Mutex<Option<Hash>>,
+    /// Another room has taken its place: it must write nothing more.
+    pub(crate) replaced: AtomicBool,
+    /// It has committed its last, or was given up.
+    over: AtomicBool,
+}
+
+impl Default for Vitals {
+    fn default() -> Self {
+        Self {
+            started: Instant::now(),
+            busy_since: AtomicU64::new(0),
+            exits: Mutex::default(),
+            in_flight: Mutex::default(),
+            replaced: AtomicBool::new(false),
+            over: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Vitals {
+    /// The actor begins something that takes no waiting.
+    pub(crate) fn begin(&self) {
+        let now = self.started.elapsed().as_millis() as u64;
+        self.busy_since.store(now + 1, Ordering::Relaxed);
+    }
+
+    /// The actor is done, or waits for somebody else.
+    pub(crate) fn rest(&self) {
+        self.busy_since.store(0, Ordering::Relaxed);
+    }
+
+    fn busy_for(&self) -> Duration {
+        match self.busy_since.load(Ordering::Relaxed) {
+            0 => Duration::ZERO,
+            since => self.started.elapsed().saturating_sub(Duration::from_millis(since - 1)),
+        }
+    }
+
+    pub(crate) fn enter(&self, peer: PeerId, exit: Exit) {
+        self.exits.lock().insert(peer, exit);
+    }
+
+    pub(crate) fn leave(&self, peer: PeerId) {
+        self.exits.lock().remove(&peer);
+    }
+
+    /// Notes which update is being applied, or that none is.
+    pub(crate) fn applying(&self, hash: Option<Hash>) {
+        *self.in_flight.lock() = hash;
+    }
+}
+
+/// What somebody finds who wants a room.
+enum Looked {
+    Open(Room),
+    Opening(watch::Receiver<Option<Result<Room, RoomError>>>),
+    /// It is closing, or has died and is being taken away: its last word decides how the next one opens.
+    Closing,
 }
 
 enum Entry {
@@ -59,32 +153,122 @@ impl fmt::Debug for RoomRegistry {
 impl RoomRegistry {
     /// No rooms yet. They run as tasks of `tasks` and stop with `stop`, after their last commit.
     pub fn new(options: RegistryOptions, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        let shared = Shared { options, rooms: Mutex::default(), tasks, stop, stamps: AtomicU64::new(1) };
-        Self { shared: Arc::new(shared) }
+        let shared = Shared {
+            options,
+            rooms: Mutex::default(),
+            tasks,
+            stop,
+            stamps: AtomicU64::new(1),
+            recovery: Mutex::default(),
+            suspects: Mutex::default(),
+            lost: AtomicU64::new(0),
+        };
+        let registry = Self { shared: Arc::new(shared) };
+        let supervisor = registry.clone();
+        registry.shared.tasks.spawn(async move { supervisor.supervise().await });
+        registry
+    }
+
+    /// After an unclean stop: for a while after each document's first opening, peers may give back what others
+    /// had typed and the server lost.
+    pub fn recover_all(&self) {
+        *self.shared.recovery.lock() = Recovery::AllBut(HashSet::new());
+    }
+
+    /// How long peers of a document that is being opened may give back what others had typed, if at all.
+    pub(crate) fn recovery_window(&self, document: DocumentId) -> Option<Duration> {
+        let recovering = match &mut *self.shared.recovery.lock() {
+            Recovery::None => false,
+            Recovery::Of(documents) => documents.remove(&document),
+            Recovery::AllBut(opened) => opened.insert(document),
+        };
+        recovering.then_some(limits::RECOVERY_WINDOW)
+    }
+
+    fn recover(&self, document: DocumentId) {
+        let mut recovery = self.shared.recovery.lock();
+        match &mut *recovery {
+            Recovery::None => *recovery = Recovery::Of(HashSet::from([document])),
+            Recovery::Of(documents) => drop(documents.insert(document)),
+            Recovery::AllBut(opened) => drop(opened.remove(&document)),
+        }
+    }
+
+    /// Whether these bytes made a room of this document die.
+    pub(crate) fn is_suspect(&self, document: DocumentId, hash: Hash) -> bool {
+        let suspects = self.shared.suspects.lock();
+        !suspects.is_empty() && suspects.contains(&(document, hash))
+    }
+
+    /// Remembers bytes that made a room die.
+    pub fn suspect(&self, document: DocumentId, hash: Hash) {
+        let mut suspects = self.shared.suspects.lock();
+        if suspects.len() == limits::SUSPECTS {
+            suspects.pop_front();
+        }
+        suspects.push_back((document, hash));
+    }
+
+    /// How many rooms died or stalled and were replaced.
+    pub fn lost_rooms(&self) -> u64 {
+        self.shared.lost.load(Ordering::Relaxed)
+    }
+
+    /// Replaces rooms that stall. Their thread cannot be taken back; it is left to itself and counted.
+    async fn supervise(&self) {
+        let mut look = tokio::time::interval(limits::ROOM_STALL / 8);
+        look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shared.stop.cancelled() => return,
+                _ = look.tick() => {}
+            }
+            let stalled: Vec<Room> = {
+                let rooms = self.shared.rooms.lock();
+                let open = rooms.values().filter_map(|entry| match entry {
+                    Entry::Open(room) => Some(room),
+                    Entry::Opening(_) => None,
+                });
+                open.filter(|room| room.inner.vitals.busy_for() >= limits::ROOM_STALL).cloned().collect()
+            };
+            for room in stalled {
+                tracing::error!(document.id = %room.document(), "a room stalled and is replaced");
+                self.lose(&room);
+            }
+        }
+    }
+
+    /// A room died or stalls: its peers are told, its place is free, what it was at is not taken again.
+    fn lose(&self, room: &Room) {
+        let document = room.document();
+        let vitals = &room.inner.vitals;
+        vitals.replaced.store(true, Ordering::Release);
+        vitals.over.store(true, Ordering::Release);
+        self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        if let Some(hash) = vitals.in_flight.lock().take() {
+            self.suspect(document, hash);
+        }
+        self.recover(document);
+        let mut rooms = self.shared.rooms.lock();
+        if matches!(rooms.get(&document), Some(Entry::Open(held)) if Arc::ptr_eq(&held.inner, &room.inner)) {
+            rooms.remove(&document);
+        }
+        drop(rooms);
+        for (_, exit) in vitals.exits.lock().drain() {
+            exit.detach(ErrorCode::Internal, "the room was lost");
+        }
     }
 
     /// The room of a document, opened if it is not open.
     pub async fn open(&self, document: DocumentId) -> Result<Room, RoomError> {
         loop {
-            let mut opening = {
-                let mut rooms = self.shared.rooms.lock();
-                match rooms.get(&document) {
-                    Some(Entry::Open(room)) if !room.is_closed() => return Ok(room.clone()),
-                    Some(Entry::Opening(opening)) => opening.clone(),
-                    _ => {
-                        if self.shared.stop.is_cancelled() {
-                            return Err(RoomError::Stopping);
-                        }
-                        let (outcome, opening) = watch::channel(None);
-                        rooms.insert(document, Entry::Opening(opening.clone()));
-                        // A task of its own: whoever asked first may go away, the others still wait.
-                        let registry = self.clone();
-                        self.shared.tasks.spawn(
-                            async move { registry.load(document, &outcome).await }
-                                .instrument(tracing::info_span!("room.open", document.id = %document)),
-                        );
-                        opening
-                    }
+            let mut opening = match self.look_up(document)? {
+                Looked::Open(room) => return Ok(room),
+                Looked::Opening(opening) => opening,
+                Looked::Closing => {
+                    tokio::time::sleep(CLOSING_LOOK).await;
+                    continue;
                 }
             };
             let outcome = opening.wait_for(Option::is_some).await.map(|outcome| outcome.clone());
@@ -100,11 +284,42 @@ impl RoomRegistry {
         }
     }
 
+    fn look_up(&self, document: DocumentId) -> Result<Looked, RoomError> {
+        let mut rooms = self.shared.rooms.lock();
+        match rooms.get(&document) {
+            Some(Entry::Open(room)) if !room.is_closed() => return Ok(Looked::Open(room.clone())),
+            Some(Entry::Open(room)) if !room.inner.vitals.over.load(Ordering::Acquire) => {
+                return Ok(Looked::Closing);
+            }
+            Some(Entry::Opening(opening)) => return Ok(Looked::Opening(opening.clone())),
+            Some(Entry::Open(_)) | None => {}
+        }
+        if self.shared.stop.is_cancelled() {
+            return Err(RoomError::Stopping);
+        }
+        let (outcome, opening) = watch::channel(None);
+        rooms.insert(document, Entry::Opening(opening.clone()));
+        // A task of its own: whoever asked first may go away, the others still wait.
+        let registry = self.clone();
+        let span = tracing::info_span!("room.open", document.id = %document);
+        self.shared.tasks.spawn(async move { registry.load(document, &outcome).await }.instrument(span));
+        Ok(Looked::Opening(opening))
+    }
+
     async fn load(&self, document: DocumentId, outcome: &watch::Sender<Option<Result<Room, RoomError>>>) {
         let opened = actor::open(self.clone(), document, self.shared.stop.child_token()).await;
         let opened = opened.map(|(room, actor)| {
             let span = tracing::info_span!("room", document.id = %document);
-            self.shared.tasks.spawn(actor.run().instrument(span));
+            let running = self.shared.tasks.spawn(actor.run().instrument(span));
+            let (registry, watched) = (self.clone(), room.clone().downgrade());
+            self.shared.tasks.spawn(async move {
+                if running.await.is_err_and(|error| error.is_panic())
+                    && let Some(room) = watched.upgrade()
+                {
+                    tracing::error!(document.id = %document, "a room died and is replaced");
+                    registry.lose(&room);
+                }
+            });
             room
         });
         let mut rooms = self.shared.rooms.lock();
@@ -176,11 +391,89 @@ impl RoomRegistry {
         self.shared.stop.is_cancelled()
     }
 
-    /// Forgets a room that ended, unless another took its place.
-    pub(crate) fn forget(&self, document: DocumentId) {
+    /// Forgets a room that has committed its last, unless another took its place.
+    pub(crate) fn forget(&self, ended: &Room) {
+        ended.inner.vitals.over.store(true, Ordering::Release);
         let mut rooms = self.shared.rooms.lock();
-        if matches!(rooms.get(&document), Some(Entry::Open(room)) if room.is_closed()) {
-            rooms.remove(&document);
+        if matches!(rooms.get(&ended.document()), Some(Entry::Open(room)) if Arc::ptr_eq(&room.inner, &ended.inner))
+        {
+            rooms.remove(&ended.document());
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ensemble_protocol::id::{PeerId, ProjectId};
+    use ensemble_store::{Change, DocumentKind, SeededIds, SqliteStore, SystemClock, Write};
+
+    use super::*;
+    use crate::peer::{Outbox, Outgoing};
+    use crate::room::{Framing, Identity, Join, Message};
+
+    async fn world() -> (RoomRegistry, [DocumentId; 2], MemberId) {
+        let store = Arc::new(SqliteStore::in_memory().await.unwrap());
+        let ids = Arc::new(SeededIds::new(3));
+        let project = ProjectId::from_uuid(ids.uuid());
+        let [tree, turns, one, two] = [(); 4].map(|()| DocumentId::from_uuid(ids.uuid()));
+        let member = MemberId::from_uuid(ids.uuid());
+        let mut changes = vec![Change::CreateProject { id: project, name: "p".into(), tree, turns }];
+        for (id, path) in [(one, "a"), (two, "b")] {
+            let kind = DocumentKind::Text;
+            changes.push(Change::CreateDocument { id, project, path: path.into(), kind, epoch: 1 });
+        }
+        store.commit(Write::changes(changes)).await.unwrap();
+        let node = NodeId::from_uuid(ids.uuid());
+        let options = RegistryOptions { store, clock: Arc::new(SystemClock), ids, node };
+        (RoomRegistry::new(options, TaskTracker::new(), CancellationToken::new()), [one, two], member)
+    }
+
+    /// A room in which something goes wrong is replaced, its peer is told, and another room goes on.
+    async fn replaced_after(fault: fn()) {
+        let (registry, [one, two], member) = world().await;
+        let (room, other) = (registry.open(one).await.unwrap(), registry.open(two).await.unwrap());
+        let outbox = Outbox::new();
+        let join = Join {
+            peer: PeerId::from_uuid(registry.options().ids.uuid()),
+            identity: Identity { member, name: "Ada".into(), color: "#000000".into() },
+            scope: Scope::ReadWrite,
+            framing: Framing::YWebsocket,
+            outbox: outbox.slot(),
+        };
+        let guard = room.join(join).await.unwrap();
+        let hash = Hash([7; 32]);
+        room.inner.vitals.applying(Some(hash));
+        room.inner.inbox.send(Message::Fault(fault)).await.unwrap();
+        let told = async {
+            let mut batch = Vec::new();
+            loop {
+                outbox.take(&mut batch).await;
+                let detached =
+                    |item: &Outgoing| matches!(item, Outgoing::Detached { code: ErrorCode::Internal, .. });
+                if batch.iter().any(detached) {
+                    return;
+                }
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("the peer is told");
+        other.read().await.expect("the other room goes on");
+        let again = registry.open(one).await.unwrap();
+        assert!(!Arc::ptr_eq(&again.inner, &room.inner));
+        again.read().await.expect("the new room works");
+        assert_eq!(registry.lost_rooms(), 1);
+        assert!(registry.is_suspect(one, hash) && !registry.is_suspect(two, hash));
+        drop(guard);
+    }
+
+    /// [S8] A room whose actor dies is replaced without touching others.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_room_that_dies_is_replaced() {
+        replaced_after(|| panic!("a fault on purpose")).await;
+    }
+
+    /// [S9] A room that stalls is replaced without touching others, and writes nothing any more.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+    async fn a_room_that_stalls_is_replaced() {
+        replaced_after(|| std::thread::sleep(limits::ROOM_STALL * 2)).await;
     }
 }

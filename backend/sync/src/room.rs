@@ -4,8 +4,8 @@
 //! agent go through the same handle. Joining returns a [`PeerGuard`]; dropping it, for whatever reason, makes
 //! the peer leave and its presence disappear, after everything it had sent was handled.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use ensemble_protocol::hocuspocus::Scope;
@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use crate::anchor::{Anchor, BaseText, UnitRange};
 use crate::error::RoomError;
 use crate::peer::OutboxSlot;
+use crate::registry::Vitals;
 
 pub(crate) mod actor;
 mod frames;
@@ -227,6 +228,9 @@ pub(crate) enum Message {
     Replica(Box<ReplicaWrite>, Answer<Committed>),
     /// An agent comes, moves or leaves.
     Agent { agent: String, presence: Option<AgentPresence> },
+    /// Something that goes wrong inside of the actor.
+    #[cfg(test)]
+    Fault(fn()),
     /// The scope of a person's peers changes; `None` closes them.
     Scope { member: MemberId, scope: Option<Scope> },
 }
@@ -247,12 +251,19 @@ pub(crate) struct RoomInner {
     pub(crate) dropped: Arc<Notify>,
     /// Cancelled to close the room at once, for instance because its document was deleted.
     pub(crate) stop: CancellationToken,
+    /// What its supervisor watches.
+    pub(crate) vitals: Vitals,
 }
 
 impl Room {
     /// The document.
     pub fn document(&self) -> DocumentId {
         self.inner.document
+    }
+
+    /// A handle that does not keep the room open.
+    pub(crate) fn downgrade(self) -> WeakRoom {
+        WeakRoom(Arc::downgrade(&self.inner))
     }
 
     /// The project it belongs to.
@@ -329,6 +340,16 @@ impl Room {
         let closed = || RoomError::Closed(self.inner.document);
         self.inner.inbox.send(message(answer)).await.map_err(|_| closed())?;
         answered.await.map_err(|_| closed())?
+    }
+}
+
+/// A handle that does not keep the room open.
+#[derive(Debug, Clone)]
+pub(crate) struct WeakRoom(Weak<RoomInner>);
+
+impl WeakRoom {
+    pub(crate) fn upgrade(&self) -> Option<Room> {
+        self.0.upgrade().map(|inner| Room { inner })
     }
 }
 

@@ -340,7 +340,7 @@ async fn acknowledgements_are_counted_as_the_stock_client_counts() {
 #[tokio::test]
 async fn a_viewer_cannot_write() {
     let world = World::new().await;
-    let mut ada = world.joined(10, 0).await;
+    let ada = world.joined(10, 0).await;
     ada.type_at(0, "text").await;
     let mut eve = world.peer(30, 2, Scope::ReadOnly).await;
     eve.sync().await;

@@ -31,7 +31,8 @@ use crate::document::{ReplicaDocument, TextDocument};
 use crate::error::RoomError;
 use crate::peer::OutboxSlot;
 use crate::presence::Presence;
-use crate::registry::RoomRegistry;
+use crate::rate::Bucket;
+use crate::registry::{RoomRegistry, Vitals};
 use crate::writer::new_client;
 
 mod commits;
@@ -83,6 +84,10 @@ struct Peer {
     held_bytes: usize,
     /// Client ids it announced as its own.
     announced: HashSet<u64>,
+    /// Blocks and work its updates may ask for.
+    work: Bucket,
+    /// Large replies to its step 1s.
+    replies: Bucket,
     /// What it is known to hold.
     known: Vec<(u64, u32)>,
     news_since_known: u32,
@@ -113,8 +118,12 @@ enum Then {
 }
 
 pub(crate) struct RoomActor {
+    /// First, so that when the actor dies the room is closed before its peers are told.
+    inbox: mpsc::Receiver<Message>,
     registry: RoomRegistry,
     room: Weak<RoomInner>,
+    /// Until then peers may give back what others had typed before a crash.
+    recovering_until: Option<Instant>,
     document: DocumentId,
     address: Arc<str>,
     epoch: u32,
@@ -127,7 +136,6 @@ pub(crate) struct RoomActor {
     presence: Presence,
     presence_due: Option<Instant>,
     presence_told: Option<Instant>,
-    inbox: mpsc::Receiver<Message>,
     dropped: Arc<Notify>,
     stop: CancellationToken,
     pending: VecDeque<Pending>,
@@ -204,10 +212,12 @@ pub(crate) async fn open(
         inbox: sender,
         dropped: dropped.clone(),
         stop: stop.clone(),
+        vitals: Vitals::default(),
     });
     let actor = RoomActor {
-        registry,
         room: Arc::downgrade(&inner),
+        recovering_until: registry.recovery_window(document).map(|window| Instant::now() + window),
+        registry,
         document,
         address,
         epoch: record.epoch,
@@ -314,12 +324,15 @@ impl RoomActor {
             let (bytes, hash) = self.snapshot();
             self.keep_snapshot(bytes, hash).await;
         }
-        self.registry.forget(self.document);
+        if let Some(inner) = self.room.upgrade() {
+            self.registry.forget(&Room { inner });
+        }
         tracing::info!(document.id = %self.document, "closed document `{}`", self.document);
     }
 
     async fn handle(&mut self, message: Message) {
         self.active = Instant::now();
+        self.vitals(Vitals::begin);
         match message {
             Message::Join(join, gone, answer) => {
                 let joined = self.join(*join, gone);
@@ -327,6 +340,8 @@ impl RoomActor {
             }
             Message::Peer(peer, message) => self.peer_says(peer, message).await,
             Message::CatchUp(peer) => self.catch_up(peer),
+            #[cfg(test)]
+            Message::Fault(fault) => fault(),
             Message::Agent { agent, presence } => self.show_agent(&agent, presence.as_ref()),
             Message::Scope { member, scope } => self.change_scope(member, scope),
             message @ (Message::Read(_)
@@ -343,6 +358,19 @@ impl RoomActor {
         if !self.writing && !self.snapshot_pending && self.wants_snapshot() {
             self.plan_snapshot();
         }
+        self.vitals(Vitals::rest);
+    }
+
+    /// Tells the supervisor.
+    fn vitals(&self, tell: impl FnOnce(&Vitals)) {
+        if let Some(room) = self.room.upgrade() {
+            tell(&room.vitals);
+        }
+    }
+
+    /// Whether peers may give back what others had typed.
+    fn is_recovering(&self) -> bool {
+        self.recovering_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Handles what has to wait for a server-made edit under way.

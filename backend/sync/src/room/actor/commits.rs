@@ -1,6 +1,7 @@
 //! What waits for the database, and what happens after: acknowledgements, own edits, snapshots.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ensemble_protocol::limits;
@@ -11,6 +12,7 @@ use super::{Content, Pending, RoomActor, Then};
 use crate::admission::Admitted;
 use crate::document::{ReplicaDocument, snapshot_is_good, text_hash};
 use crate::error::RoomError;
+use crate::registry::Vitals;
 use crate::room::Written;
 use crate::room::frames::{self, News};
 use crate::writer::new_client;
@@ -18,6 +20,15 @@ use crate::writer::new_client;
 impl RoomActor {
     /// Hands a write to the store. Waits while the store's queue is full, unless the room is stopped.
     pub(super) async fn submit(&mut self, write: Write, bytes: usize, then: Then) {
+        // A room that was replaced while it stalled must not write beside the one that took its place.
+        let mut replaced = false;
+        self.vitals(|vitals| {
+            vitals.rest();
+            replaced = vitals.replaced.load(Ordering::Acquire);
+        });
+        if replaced {
+            return self.fail(then, StoreError::Closed);
+        }
         let stop = self.stop.clone();
         let store = self.registry.options().store.clone();
         let submitted = tokio::select! {
@@ -25,6 +36,7 @@ impl RoomActor {
             submitted = store.submit(write) => submitted,
             () = stop.cancelled() => Err(StoreError::Closed),
         };
+        self.vitals(Vitals::begin);
         match submitted {
             Ok(commit) => {
                 self.pending_bytes += bytes;

@@ -15,6 +15,7 @@ use crate::anchor::BaseText;
 use crate::error::RoomError;
 use crate::index::Stretch;
 use crate::ledger;
+use crate::registry::Vitals;
 use crate::room::{Answer, Rejected, ReplicaWrite, TurnWrite, Written, WrittenEdit};
 use crate::update::utf16_prefix;
 use crate::writer::{self, EncodedEdit, ServerEdit, new_client};
@@ -158,7 +159,10 @@ impl RoomActor {
         answer: Answer<Rejected>,
     ) {
         let store = self.registry.options().store.clone();
-        let entries = match store.ledger_of_document(self.document).await {
+        self.vitals(Vitals::rest);
+        let entries = store.ledger_of_document(self.document).await;
+        self.vitals(Vitals::begin);
+        let entries = match entries {
             Ok(entries) => entries,
             Err(error) => {
                 let _ = answer.send(Err(RoomError::store(self.document, error)));
@@ -263,7 +267,9 @@ impl RoomActor {
             return Ok(());
         }
         let store = self.registry.options().store.clone();
+        self.vitals(Vitals::rest);
         let committed = store.commit(Write::changes(changes)).await;
+        self.vitals(Vitals::begin);
         committed.map(drop).map_err(|error| RoomError::store(self.document, error))
     }
 }

@@ -16,8 +16,10 @@ use tokio::time::Instant;
 
 use super::{CHECKPOINT_NEWS, Content, Peer, Pending, RoomActor, Then};
 use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit, is_news};
+use crate::document::bytes_hash;
 use crate::error::RoomError;
 use crate::peer::Pushed;
+use crate::rate::Bucket;
 use crate::room::frames::{self, News, Shared};
 use crate::room::{AgentPresence, Framing, Join, PeerMessage};
 use crate::update::Update;
@@ -32,6 +34,7 @@ pub(super) enum Taken {
 impl RoomActor {
     pub(super) fn join(&mut self, join: Join, gone: Arc<AtomicBool>) -> Result<(), RoomError> {
         if self.peers.len() >= limits::PEERS_PER_ROOM {
+            join.outbox.release();
             return Err(RoomError::Full(self.document));
         }
         let framing = match join.framing {
@@ -48,6 +51,8 @@ impl RoomActor {
         if let Some(everybody) = self.presence.all() {
             join.outbox.reply(frames::presence(&framing, &everybody));
         }
+        let exit = join.outbox.exit();
+        self.vitals(|vitals| vitals.enter(join.peer, exit));
         self.peers.insert(
             join.peer,
             Peer {
@@ -62,6 +67,8 @@ impl RoomActor {
                 held: VecDeque::new(),
                 held_bytes: 0,
                 announced: HashSet::new(),
+                work: Bucket::new(limits::PEER_WORK),
+                replies: Bucket::new(limits::PEER_LARGE_REPLIES),
                 known: Vec::new(),
                 news_since_known: 0,
             },
@@ -92,7 +99,10 @@ impl RoomActor {
     }
 
     pub(super) fn let_go(&mut self, peer: PeerId) {
-        self.peers.remove(&peer);
+        if let Some(gone) = self.peers.remove(&peer) {
+            gone.outbox.release();
+        }
+        self.vitals(|vitals| vitals.leave(peer));
         self.presence.leave(peer, Instant::now());
         self.schedule_presence();
     }
@@ -118,6 +128,7 @@ impl RoomActor {
         if let Some(peer) = self.peers.remove(&id) {
             peer.outbox.detach(code, reason);
         }
+        self.vitals(|vitals| vitals.leave(id));
         self.presence.leave(id, Instant::now());
         self.schedule_presence();
     }
@@ -155,6 +166,9 @@ impl RoomActor {
         let diff = self.content.diff(&have);
         let clocks = self.content.clocks();
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if diff.len() >= limits::LARGE_REPLY_BYTES && !peer.replies.take(1.0) {
+            return self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
+        }
         let ours = encode_state_vector(&clocks);
         peer.asked.push_back(true);
         peer.outbox.reply(frames::sync(&peer.framing, SyncMessage::Step1(&ours)));
@@ -275,8 +289,11 @@ impl RoomActor {
             return Verdict::Nothing;
         };
         let member = peer.identity.member;
+        let recovering = self.is_recovering();
         admit(text.index(), update, route, |client| match self.owners.get(&client) {
             Some(ClientOwner::Member(owner)) if *owner == member => Right::Own,
+            // Somebody gives back what the server lost in a crash.
+            Some(ClientOwner::Member(_)) if recovering && route == Route::Step2 => Right::Own,
             Some(ClientOwner::Member(_)) => Right::Foreign,
             Some(ClientOwner::Turn(_) | ClientOwner::Server) => Right::Reserved,
             None if self.presence.is_agent(client) => Right::Reserved,
@@ -294,11 +311,26 @@ impl RoomActor {
         route: Route,
     ) {
         let Content::Text(text) = &mut self.content else { return };
-        if let Err(refusal) = text.take(admitted, logged) {
-            return self.refuse(id, &refusal);
+        let hash = bytes_hash(logged);
+        if self.registry.is_suspect(self.document, hash) {
+            return self.refuse(id, &Refusal::Suspect);
         }
+        if let Some(room) = self.room.upgrade() {
+            room.vitals.applying(Some(hash));
+        }
+        let taken = text.take(admitted, logged);
+        if let Some(room) = self.room.upgrade() {
+            room.vitals.applying(None);
+        }
+        let passed = match taken {
+            Ok(passed) => passed,
+            Err(refusal) => return self.refuse(id, &refusal),
+        };
+        let work = f64::from(passed) + admitted.blocks.len() as f64;
+        let too_often = self.peers.get_mut(&id).is_some_and(|peer| !peer.work.take(work));
         self.tell(News::Update(logged), Some(id));
 
+        let recovering = self.is_recovering();
         let Some(peer) = self.peers.get(&id) else { return };
         let member = peer.identity.member;
         let mut author = Author { member: Some(member), connection: Some(id), turn: None, via: None };
@@ -307,7 +339,7 @@ impl RoomActor {
             let owner = *self.owners.entry(client).or_insert_with(|| {
                 // In a reply somebody may give back what another had typed before a crash; that does not make
                 // it theirs. Their own id is the one they type under or announced.
-                if route == Route::Update || peer.announced.contains(&client) {
+                if route == Route::Update || !recovering || peer.announced.contains(&client) {
                     ClientOwner::Member(member)
                 } else {
                     ClientOwner::Nobody
@@ -338,6 +370,10 @@ impl RoomActor {
         let update = self.new_update(logged.clone(), author, clients, Vec::new());
         let then = Then::Acknowledge { peer: id, status: counted, echo };
         self.submit(Write::update(update), logged.len(), then).await;
+        if too_often {
+            // What it sent is kept, since it was applied; more of it is not taken for now.
+            self.refuse(id, &Refusal::TooOften);
+        }
     }
 
     /// Acknowledges once everything handed in so far is committed.
@@ -365,6 +401,7 @@ impl RoomActor {
         self.acknowledge(id, true, false, None);
         let code = match refusal {
             Refusal::DocumentTooLarge(_) | Refusal::HeldTooMuch => ErrorCode::TooLarge,
+            Refusal::TooOften => ErrorCode::RateLimited,
             _ => ErrorCode::MalformedUpdate,
         };
         self.turn_out(id, code, refusal.to_string());
