@@ -16,7 +16,7 @@ def total(items):
     return sum(items)
 ";
 
-/// [T26] A model that obeys what documents say deletes and overwrites nothing it was not asked to.
+/// [T9] A model that obeys what documents say deletes and overwrites nothing it was not asked to.
 #[tokio::test]
 async fn an_obedient_model_changes_nothing_outside_its_turn() {
     let demo = Demo::start(DemoOptions { obedience: Obedience::PlantedToo, ..quick() }).await;
@@ -46,7 +46,7 @@ async fn an_obedient_model_changes_nothing_outside_its_turn() {
     assert!(world.text(open).await.contains("def subtotal(items):"));
 }
 
-/// [T27] Whatever a patch tries with documents outside the turn is missed; what it may do is done.
+/// [T9] Whatever a patch tries with documents outside the turn is missed; what it may do is done.
 #[tokio::test]
 async fn every_way_out_of_the_turn_is_closed() {
     let script = Script::new();
@@ -91,7 +91,7 @@ async fn every_way_out_of_the_turn_is_closed() {
     assert!(missed >= 7, "{:?}", ended.hunks);
 }
 
-/// [T28] What the prompt itself names may be deleted and moved, and rejecting moves it back.
+/// [T10] What the prompt itself names may be deleted and moved, and rejecting moves it back.
 #[tokio::test]
 async fn the_prompt_itself_may_ask_for_more() {
     let script = Script::new();

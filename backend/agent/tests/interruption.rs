@@ -74,7 +74,7 @@ async fn interrupting_keeps_settled_edits_and_writes_nothing_more() {
     assert_eq!(world.text(list).await, LIST);
 }
 
-/// [T21] A turn can be stopped between any two events: the text is a true prefix, and rejecting gives it all back.
+/// [T7] A turn can be stopped between any two events: the text is a true prefix, and rejecting gives it all back.
 #[tokio::test]
 async fn a_turn_can_be_stopped_between_any_two_events() {
     let script = Script::new();
@@ -112,7 +112,7 @@ async fn a_turn_can_be_stopped_between_any_two_events() {
     }
 }
 
-/// [T22] A model that says nothing does not hold up a stop; neither does one that cannot be reached.
+/// [T7] A model that says nothing does not hold up a stop; neither does one that cannot be reached.
 #[tokio::test]
 async fn a_silent_model_is_stopped_as_well() {
     let demo = Demo::start(DemoOptions { first_token_delay: Duration::from_mins(10), ..quick() }).await;
@@ -132,7 +132,7 @@ async fn a_silent_model_is_stopped_as_well() {
     ada.wait_for_agent("the agent to leave", |agent| agent.is_none()).await;
 }
 
-/// [T23] A turn that waits is taken out of the queue, and those behind it move up.
+/// [T6] A turn that waits is taken out of the queue, and those behind it move up.
 #[tokio::test]
 async fn a_waiting_turn_is_taken_out_of_the_queue() {
     let script = Script::new();
@@ -152,7 +152,7 @@ async fn a_waiting_turn_is_taken_out_of_the_queue() {
     assert_eq!(world.ended(third).await.status, TurnStatus::Done);
 }
 
-/// [T24] When the server stops, turns are interrupted, say so, and no new one is taken.
+/// [T8] When the server stops, turns are interrupted, say so, and no new one is taken.
 #[tokio::test]
 async fn a_stopping_server_interrupts_its_turns() {
     let script = Script::new();
@@ -176,7 +176,7 @@ async fn a_stopping_server_interrupts_its_turns() {
     assert_eq!(world.supervisor.recover().await.unwrap(), 0);
 }
 
-/// [T25] A turn at a thousand tokens a second stops in the middle of a long answer.
+/// [T7] A turn at a thousand tokens a second stops in the middle of a long answer.
 #[tokio::test]
 async fn a_fast_model_is_stopped_in_the_middle() {
     let demo = Demo::start(DemoOptions { tokens_per_second: 1000, ..quick() }).await;

@@ -25,7 +25,7 @@ fn only_ada(text: &str) -> String {
     letters.into_iter().collect()
 }
 
-/// [T29] With somebody typing anywhere at any time, the agent's text is what it would have been alone, and every
+/// [T3] With somebody typing anywhere at any time, the agent's text is what it would have been alone, and every
 /// letter typed is there before and after the turn is rejected.
 #[tokio::test]
 async fn nobody_loses_anything_while_a_turn_writes() {

@@ -182,7 +182,7 @@ async fn people_type_while_a_turn_writes() {
     assert!(text == expected || text == other, "{text}");
 }
 
-/// [T4] A hunk that fits in two places, or in none, is reported and changes nothing; the others are applied.
+/// [E7] A hunk that fits in two places, or in none, is reported and changes nothing; the others are applied.
 #[tokio::test]
 async fn an_ambiguous_hunk_is_missed_and_says_so() {
     let script = Script::new();
@@ -213,7 +213,7 @@ async fn an_ambiguous_hunk_is_missed_and_says_so() {
     .await;
 }
 
-/// [T5] A hunk that a later line contradicts is taken back, and only what it wrote.
+/// [E8] A hunk that a later line contradicts is taken back, and only what it wrote.
 #[tokio::test]
 async fn a_contradicted_hunk_is_taken_back() {
     let script = Script::new();
@@ -239,7 +239,7 @@ async fn a_contradicted_hunk_is_taken_back() {
     assert_eq!(world.text(shop).await, SHOP.replace("def total(items):\n", "def total(items):\n, they say"));
 }
 
-/// [T5] What a contradicted hunk had deleted returns to its place, and a later hunk may change it after all.
+/// [E8] What a contradicted hunk had deleted returns to its place, and a later hunk may change it after all.
 #[tokio::test]
 async fn what_a_contradicted_hunk_deleted_returns() {
     let script = Script::new();
@@ -269,7 +269,7 @@ async fn what_a_contradicted_hunk_deleted_returns() {
     assert_eq!(world.text(shop).await, SHOP.replace("def total(items):\n", mine));
 }
 
-/// [T6] Rejecting a turn gives back what was there and keeps what people typed, also inside its text.
+/// [L1] Rejecting a turn gives back what was there and keeps what people typed, also inside its text.
 #[tokio::test]
 async fn rejecting_keeps_what_people_typed_inside() {
     let script = Script::new();
@@ -305,7 +305,7 @@ async fn rejecting_keeps_what_people_typed_inside() {
     assert_eq!(world.text(shop).await, format!("{SHOP}[mine]"));
 }
 
-/// [T19] What was accepted can still be rejected, and nothing is accepted twice or while it is at work.
+/// [L2] What was accepted can still be rejected, and nothing is accepted twice or while it is at work.
 #[tokio::test]
 async fn a_turn_is_reviewed_once_it_is_over() {
     let script = Script::new();
@@ -329,7 +329,7 @@ async fn a_turn_is_reviewed_once_it_is_over() {
     assert_eq!(world.reject(unknown).await.unwrap_err().code(), ErrorCode::TurnNotFound);
 }
 
-/// [T8] A prompt that speaks of all files may change all of them, and is rejected in all of them.
+/// [T4] A prompt that speaks of all files may change all of them, and is rejected in all of them.
 #[tokio::test]
 async fn a_turn_writes_in_two_documents() {
     let demo = Demo::quick().await;
@@ -348,7 +348,7 @@ async fn a_turn_writes_in_two_documents() {
     assert_eq!(world.text(till).await, "from shop import total\n\nprint(total([]))\n");
 }
 
-/// [T9] A turn makes a document and goes on in it; rejecting the turn takes it away, unless somebody wrote in it.
+/// [L3] A turn makes a document and goes on in it; rejecting the turn takes it away, unless somebody wrote in it.
 #[tokio::test]
 async fn a_document_a_turn_made_goes_with_it() {
     let script = Script::new();
@@ -390,7 +390,7 @@ async fn a_document_a_turn_made_goes_with_it() {
     }
 }
 
-/// [T10] When the model fails in the middle, what was settled stays and the turn says why it failed.
+/// [T5] When the model fails in the middle, what was settled stays and the turn says why it failed.
 #[tokio::test]
 async fn a_failure_keeps_what_was_settled() {
     let script = Script::new();
@@ -421,7 +421,7 @@ async fn a_failure_keeps_what_was_settled() {
     assert_eq!(world.text(shop).await, SHOP);
 }
 
-/// [T11] An agent does one turn at a time, in order; projects do not wait for each other; a full queue says so.
+/// [T6] An agent does one turn at a time, in order; projects do not wait for each other; a full queue says so.
 #[tokio::test]
 async fn turns_wait_for_their_agent() {
     let script = Script::new();
@@ -462,7 +462,7 @@ async fn turns_wait_for_their_agent() {
     assert_eq!(older.len(), limits::TURNS_QUEUED + 1 - 5);
 }
 
-/// [T12] Turns a dead server left behind are interrupted, also where people see them.
+/// [T8] Turns a dead server left behind are interrupted, also where people see them.
 #[tokio::test]
 async fn turns_of_a_dead_server_are_interrupted() {
     let script = Script::new();
@@ -503,7 +503,7 @@ async fn turns_of_a_dead_server_are_interrupted() {
     }
 }
 
-/// [T13] What makes no sense is refused before anything is recorded.
+/// What makes no sense is refused before anything is recorded.
 #[tokio::test]
 async fn senseless_requests_are_refused() {
     let script = Script::new();
@@ -539,7 +539,7 @@ async fn senseless_requests_are_refused() {
     assert!(world.supervisor.list(world.project, 10, None).await.unwrap().is_empty());
 }
 
-/// [T14] The model is shown the selection, the open document, the tree and the prompt, in the agreed form.
+/// The model is shown the selection, the open document, the tree and the prompt, in the agreed form.
 #[tokio::test]
 async fn the_model_is_shown_what_the_person_sees() {
     let script = Script::new();
@@ -574,7 +574,7 @@ async fn the_model_is_shown_what_the_person_sees() {
     assert!(ended.hunks.is_empty());
 }
 
-/// [T15] The replica shows the newest turns only.
+/// The replica shows the newest turns only.
 #[tokio::test]
 async fn the_replica_shows_the_newest_turns() {
     let script = Script::new();
@@ -600,7 +600,7 @@ async fn the_replica_shows_the_newest_turns() {
     );
 }
 
-/// [T16] A document that goes while a turn writes in it takes only its own hunks along.
+/// A document that goes while a turn writes in it takes only its own hunks along.
 #[tokio::test]
 async fn a_document_that_goes_takes_only_its_hunks_along() {
     let script = Script::new();
@@ -621,7 +621,7 @@ async fn a_document_that_goes_takes_only_its_hunks_along() {
     assert_eq!(rejected.review, Review::Rejected);
 }
 
-/// [T17] Many edits and a long answer go through bounded queues whole.
+/// Many edits and a long answer go through bounded queues whole.
 #[tokio::test]
 async fn a_flood_of_edits_arrives_whole() {
     let script = Script::new();
@@ -646,7 +646,7 @@ async fn a_flood_of_edits_arrives_whole() {
     assert_eq!(ended.answer.len(), 4999);
 }
 
-/// [T20] A patch that cannot be read at all is reported as well.
+/// [E7] A patch that cannot be read at all is reported as well.
 #[tokio::test]
 async fn an_unreadable_patch_is_reported() {
     let script = Script::new();
@@ -662,7 +662,7 @@ async fn an_unreadable_patch_is_reported() {
     assert_eq!(world.text(shop).await, SHOP);
 }
 
-/// [T18] A patch in the text of the answer counts as one handed in by the tool, and is no part of the answer.
+/// A patch in the text of the answer counts as one handed in by the tool, and is no part of the answer.
 #[tokio::test]
 async fn a_patch_in_the_answer_is_applied_and_not_shown() {
     let script: Arc<Script> = Script::new();

@@ -300,6 +300,7 @@ mod tests {
         assert_eq!(session_cookie(&headers, "b"), None);
     }
 
+    /// [A8] A secret prints nothing of itself, and only its hash is kept.
     #[test]
     fn a_secret_prints_nothing_of_itself() {
         let secret = NewSecret::new(TOKEN_PREFIX, &[7; 32]);

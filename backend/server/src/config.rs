@@ -167,6 +167,7 @@ mod tests {
         assert_eq!(read(&wide, None, &[("auth.access", "open")]).unwrap().auth.access, Access::Open);
     }
 
+    /// [A8] A key is not printed.
     #[test]
     fn secrets_are_not_printed() {
         let config = read(&[("OPENAI_API_KEY", "sk-canary")], None, &[]).unwrap();

@@ -144,6 +144,7 @@ mod tests {
         headers
     }
 
+    /// [A5] Only pages of this server are taken for its own.
     #[test]
     fn only_pages_of_this_server_are_ours() {
         let local = Site::new(&config(None), "127.0.0.1:8080".parse().unwrap());

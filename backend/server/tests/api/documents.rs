@@ -95,7 +95,7 @@ async fn a_viewer_reads_and_changes_nothing() {
     viewer.post(&format!("/api/v1/projects/{project}/turns"), json!({"prompt": "x"})).await.expect_problem(403, "read_only");
 }
 
-/// [A9] The tree shows what a command did as soon as the command is answered, and a document of another project
+/// [S14] The tree shows what a command did as soon as the command is answered, and a document of another project
 /// cannot be reached through one's own.
 #[tokio::test]
 async fn the_tree_shows_every_change_and_closes_what_is_deleted() {

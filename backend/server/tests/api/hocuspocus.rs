@@ -68,7 +68,7 @@ async fn a_client_need_not_wait_for_its_sign_in() {
     drop(first);
 }
 
-/// [A12] A refusal is about one address: the socket and its other documents live on.
+/// [S8] A refusal is about one address: the socket and its other documents live on.
 #[tokio::test]
 async fn one_document_is_denied_without_losing_the_others() {
     let server = TestServer::start().await;
@@ -103,7 +103,7 @@ async fn one_document_is_denied_without_losing_the_others() {
     assert!(socket.wait_for(&address, status).await);
 }
 
-/// [A13] A viewer is told that nothing was taken; what brings nothing new is fine.
+/// [A3] A viewer is told that nothing was taken; what brings nothing new is fine.
 #[tokio::test]
 async fn a_viewers_updates_are_refused_and_empty_answers_are_not() {
     let server = TestServer::start().await;
@@ -197,7 +197,7 @@ async fn a_malformed_update_closes_its_document_only() {
     assert_eq!(socket.attach(&project, ada.token()).await, Ok("readonly".into()));
 }
 
-/// [S3] What is not of the protocol closes the socket, with a code that says so.
+/// [S13] What is not of the protocol closes the socket, with a code that says so.
 #[tokio::test]
 async fn malformed_and_oversized_frames_close_the_socket() {
     let server = TestServer::start().await;
@@ -241,7 +241,7 @@ async fn more_documents_than_fit_on_a_socket_are_denied() {
     assert!(socket.attach(&format!("{project}\0more"), ada.token()).await.is_ok());
 }
 
-/// [S4] Attaching and detaching in quick succession does what was asked, in the order it was asked.
+/// [S12] Attaching and detaching in quick succession does what was asked, in the order it was asked.
 #[tokio::test]
 async fn attaching_and_detaching_quickly_ends_as_asked() {
     let server = TestServer::start().await;
@@ -321,7 +321,7 @@ async fn presence_can_be_asked_for() {
     assert_eq!(entries[0].2["user"]["name"], "Ada");
 }
 
-/// [A14] A token of somebody else does not take over an open address.
+/// [A6] A token of somebody else does not take over an open address.
 #[tokio::test]
 async fn an_address_stays_with_who_opened_it() {
     let server = TestServer::start().await;

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{TestServer, answer};
 
-/// [A2] Every refusal is a problem with a stable code and the id of the request.
+/// [A9] Every refusal is a problem with a stable code and the id of the request.
 #[tokio::test]
 async fn every_refusal_is_a_problem_with_a_code() {
     let server = TestServer::start().await;
@@ -56,7 +56,7 @@ async fn a_body_over_the_limit_is_refused() {
     ada.post(&format!("/api/v1/projects/{project}/documents"), body).await.expect_problem(413, "too_large");
 }
 
-/// [A3] A page of another site can use neither a visitor's cookie nor sign a visitor in.
+/// [A5] A page of another site can use neither a visitor's cookie nor sign a visitor in.
 #[tokio::test]
 async fn pages_of_other_sites_are_kept_out() {
     let server = TestServer::start().await;

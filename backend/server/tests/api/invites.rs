@@ -33,7 +33,7 @@ async fn a_link_gives_its_role_and_is_listed_without_its_secret() {
     assert!(!listed.text.contains("secret"));
 }
 
-/// [A7] A link that is unknown, expired, used up or revoked lets nobody in, and they look alike.
+/// [A4] A link that is unknown, expired, used up or revoked lets nobody in, and they look alike.
 #[tokio::test]
 async fn a_link_that_does_not_work_lets_nobody_in() {
     let server = TestServer::start().await;
@@ -87,7 +87,7 @@ async fn only_owners_make_and_revoke_links() {
     eve.delete(&foreign).await.expect_problem(404, "invite_not_found");
 }
 
-/// [A8] Coming back by the same link is not another use; a better link gives its role at once, also to open
+/// [A4] Coming back by the same link is not another use; a better link gives its role at once, also to open
 /// sockets, and a worse one takes nothing away.
 #[tokio::test]
 async fn a_better_link_gives_its_role_at_once() {

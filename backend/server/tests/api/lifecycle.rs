@@ -5,7 +5,7 @@ use ensemble_server::lifecycle::Outcome;
 
 use crate::support::{TestServer, status};
 
-/// [D1] What was acknowledged is there after a restart, and the server greets without a first link.
+/// [D4] What was acknowledged is there after a restart, and the server greets without a first link.
 #[tokio::test]
 async fn everything_is_there_after_a_restart() {
     let server = TestServer::start().await;

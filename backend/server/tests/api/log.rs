@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::support::{Socket, TestServer, logged, status};
 
-/// [A16] No token, cookie, ticket, link, prompt or document text is in any line of the log, at any level of ours.
+/// [A8] No token, cookie, ticket, link, prompt or document text is in any line of the log, at any level of ours.
 #[tokio::test]
 async fn secrets_and_texts_are_never_logged() {
     const CANARY: &str = "canary-in-the-coal-mine";

@@ -38,7 +38,7 @@ async fn a_project_is_made_with_an_owner_a_token_a_cookie_and_a_link() {
     assert_eq!(joined["role"], "editor");
 }
 
-/// [A4] One browser is one person, in all its projects.
+/// [A10] One browser is one person, in all its projects.
 #[tokio::test]
 async fn a_browser_is_one_person_across_projects() {
     let server = TestServer::start().await;
@@ -87,7 +87,7 @@ async fn names_and_templates_are_checked() {
     }
 }
 
-/// [A5] Who is not in a project is told the same as if it did not exist.
+/// [A7] Who is not in a project is told the same as if it did not exist.
 #[tokio::test]
 async fn a_project_of_others_is_as_good_as_none() {
     let server = TestServer::start().await;
@@ -100,7 +100,7 @@ async fn a_project_of_others_is_as_good_as_none() {
     assert_eq!(eve.get("/api/v1/projects").await.json().as_array().unwrap().len(), 1);
 }
 
-/// [A6] Where projects are by invitation, the link of the first start lets one person make the first one.
+/// [A11] Where projects are by invitation, the link of the first start lets one person make the first one.
 #[tokio::test]
 async fn the_first_project_of_an_invited_server_is_made_by_its_first_link() {
     let server = TestServer::with(|config| config.auth.access = Access::Invite).await;

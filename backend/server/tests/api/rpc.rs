@@ -21,7 +21,7 @@ async fn documents_are_made_moved_and_deleted_by_call() {
     assert_eq!(deleted["result"], json!({}));
 }
 
-/// [A15] A call is refused with the problem HTTP would have given.
+/// [A9] A call is refused with the problem HTTP would have given.
 #[tokio::test]
 async fn a_refused_call_has_the_problem_in_its_data() {
     let server = TestServer::start().await;

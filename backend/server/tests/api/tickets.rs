@@ -19,7 +19,7 @@ async fn ticket(api: &Api) -> String {
     made.json()["ticket"].as_str().unwrap().into()
 }
 
-/// [A10] A ticket is used up by the first socket that shows it, and good for every address on that socket.
+/// [A6] A ticket is used up by the first socket that shows it, and good for every address on that socket.
 #[tokio::test]
 async fn a_ticket_opens_one_socket() {
     let server = TestServer::start().await;
@@ -44,7 +44,7 @@ async fn a_ticket_opens_one_socket() {
     assert_eq!(other.attach(&project, &ticket).await, Err("bad_ticket".into()));
 }
 
-/// [A11] A socket of another site's page is refused; one without a page takes bearer tokens only; a cookie alone
+/// [A5] A socket of another site's page is refused; one without a page takes bearer tokens only; a cookie alone
 /// opens none.
 #[tokio::test]
 async fn only_our_pages_use_tickets() {

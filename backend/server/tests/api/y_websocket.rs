@@ -31,7 +31,7 @@ async fn open(server: &TestServer, project: &str, document: &str, token: &str) -
     Socket::open(&server.url, &format!("/sync/{project}/{document}?token={token}"), &[]).await.unwrap()
 }
 
-/// [S5] A stock y-websocket client syncs, types and sees others.
+/// [S1] A stock y-websocket client syncs, types and sees others.
 #[tokio::test]
 async fn two_clients_share_a_document() {
     let server = TestServer::start().await;
@@ -80,7 +80,7 @@ async fn two_clients_share_a_document() {
     assert_eq!(ada.text(&project, &id).await, "hello there");
 }
 
-/// [S6] Whatever is for good has a 44xx code, and nothing else has.
+/// [S13] Whatever is for good has a 44xx code, and nothing else has.
 #[tokio::test]
 async fn close_codes_say_whether_to_come_back() {
     let server = TestServer::start().await;
