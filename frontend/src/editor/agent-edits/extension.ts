@@ -6,6 +6,7 @@
 import {
   EditorSelection,
   type Extension,
+  type Range,
   StateEffect,
   StateField,
   type Transaction,
@@ -43,6 +44,10 @@ export const agentText = StateField.define<DecorationSet>({
   create: () => Decoration.none,
   update(marks, transaction) {
     let next = marks.map(transaction.changes);
+    // What somebody types inside an agent's text is not the agent's.
+    transaction.changes.iterChangedRanges((_fromA, _toA, from, to) => {
+      if (to > from) next = cutOut(next, from, to);
+    });
     for (const effect of transaction.effects) {
       if (effect.is(markedInsert)) {
         next = next.update({
@@ -78,6 +83,21 @@ function flashAt(
   const { doc } = transaction.state;
   if (range.to > range.from) return Decoration.set(flashed.range(range.from, range.to));
   return Decoration.set(flashedLine.range(doc.lineAt(range.from).from));
+}
+
+function cutOut(marks: DecorationSet, from: number, to: number): DecorationSet {
+  const rest: Range<Decoration>[] = [];
+  marks.between(from, to, (start, end, value) => {
+    if (start < from) rest.push(value.range(start, Math.min(end, from)));
+    if (end > to) rest.push(value.range(Math.max(start, to), end));
+  });
+  return marks.update({
+    filterFrom: from,
+    filterTo: to,
+    filter: () => false,
+    add: rest,
+    sort: true,
+  });
 }
 
 function asFading(marks: DecorationSet): DecorationSet {

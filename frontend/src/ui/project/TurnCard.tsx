@@ -262,11 +262,12 @@ function Review({ turn }: { turn: Turn }) {
   const [busy, setBusy] = useState(false);
   const [told, setTold] = useState<Told | null>(null);
 
-  if (turn.review === "accepted") return <Verdict icon={Check}>Kept</Verdict>;
   if (turn.review === "rejected") {
     return <Verdict icon={Undo2}>Taken back; what people typed has stayed</Verdict>;
   }
-  if (!isReviewable(turn) || !mayEdit) return null;
+  const kept = turn.review === "accepted";
+  if (!mayEdit) return kept ? <Verdict icon={Check}>Kept</Verdict> : null;
+  if (!kept && !isReviewable(turn)) return null;
   const decide = async (verdict: (turn: string) => Promise<void>) => {
     setBusy(true);
     setTold(null);
@@ -280,15 +281,19 @@ function Review({ turn }: { turn: Turn }) {
   };
   return (
     <div className="flex flex-col gap-2">
-      <div className="flex gap-2">
-        <Button
-          size="small"
-          icon={Check}
-          disabled={busy}
-          onClick={() => void decide((id) => session.acceptTurn(id))}
-        >
-          Keep
-        </Button>
+      <div className="flex items-center gap-2">
+        {kept ? (
+          <Verdict icon={Check}>Kept</Verdict>
+        ) : (
+          <Button
+            size="small"
+            icon={Check}
+            disabled={busy}
+            onClick={() => void decide((id) => session.acceptTurn(id))}
+          >
+            Keep
+          </Button>
+        )}
         <Button
           size="small"
           look="quiet"
