@@ -465,13 +465,13 @@ mod tests {
         drop(guard);
     }
 
-    /// [S8] A room whose actor dies is replaced without touching others.
+    /// [S15] A room whose actor dies is replaced without touching others.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_room_that_dies_is_replaced() {
         replaced_after(|| panic!("a fault on purpose")).await;
     }
 
-    /// [S9] A room that stalls is replaced without touching others, and writes nothing any more.
+    /// [S15] A room that stalls is replaced without touching others, and writes nothing any more.
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_room_that_stalls_is_replaced() {
         replaced_after(|| std::thread::sleep(limits::ROOM_STALL * 2)).await;
