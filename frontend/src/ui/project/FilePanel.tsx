@@ -8,25 +8,9 @@ import {
   Pencil,
   Trash2,
 } from "lucide-react";
-import { AlertDialog, DropdownMenu } from "radix-ui";
-import {
-  type FormEvent,
-  type KeyboardEvent,
-  useCallback,
-  useEffect,
-  useMemo,
-  useRef,
-  useState,
-} from "react";
-import { explain, type Told } from "../../core/errors.ts";
-import {
-  buildTree,
-  folderOf,
-  type TreeNode,
-  type TreeRow,
-  tidyPath,
-  visibleRows,
-} from "../../core/tree.ts";
+import { DropdownMenu } from "radix-ui";
+import { type KeyboardEvent, useCallback, useEffect, useMemo, useRef, useState } from "react";
+import { buildTree, folderOf, type TreeNode, type TreeRow, visibleRows } from "../../core/tree.ts";
 import { showMobilePanel } from "../../state/settings.ts";
 import { Button, IconButton } from "../parts/Button.tsx";
 import { cx } from "../parts/cx.ts";
@@ -37,6 +21,8 @@ import {
   useWorkbench,
   useWorkbenchState,
 } from "./context.ts";
+import { DeleteDialog } from "./DeleteDialog.tsx";
+import { NameForm } from "./NameForm.tsx";
 
 /** What is being named in the list: a new file, or one that is there. */
 type Naming = { kind: "new"; start: string } | { kind: "rename"; id: string; start: string };
@@ -408,138 +394,5 @@ function PeopleThere({ document }: { document: string }) {
         <span key={peer.id} className="size-2 rounded-full" style={{ background: peer.color }} />
       ))}
     </span>
-  );
-}
-
-/** A path to type, in the list itself. */
-function NameForm({
-  label,
-  start,
-  placeholder,
-  onName,
-  onDone,
-}: {
-  label: string;
-  start: string;
-  placeholder: string;
-  onName: (path: string) => Promise<void>;
-  onDone: () => void;
-}) {
-  const [path, setPath] = useState(start);
-  const [told, setTold] = useState<Told | null>(null);
-  const [busy, setBusy] = useState(false);
-  const input = useRef<HTMLInputElement>(null);
-
-  useEffect(() => {
-    const field = input.current;
-    field?.focus();
-    // The name without its ending is what is most often changed.
-    const name = start.lastIndexOf("/") + 1;
-    const dot = start.lastIndexOf(".");
-    field?.setSelectionRange(name, dot > name ? dot : start.length);
-  }, [start]);
-
-  const submit = async (event: FormEvent) => {
-    event.preventDefault();
-    const wanted = tidyPath(path);
-    if (wanted === "" || wanted === start) return onDone();
-    setBusy(true);
-    try {
-      await onName(wanted);
-      onDone();
-    } catch (error) {
-      setTold(explain(error));
-      setBusy(false);
-      input.current?.focus();
-    }
-  };
-
-  return (
-    <form onSubmit={submit} className="py-0.5">
-      <input
-        ref={input}
-        aria-label={label}
-        aria-invalid={told !== null}
-        value={path}
-        placeholder={placeholder}
-        readOnly={busy}
-        spellCheck={false}
-        autoComplete="off"
-        autoCapitalize="off"
-        maxLength={240}
-        onChange={(event) => {
-          setPath(event.target.value);
-          setTold(null);
-        }}
-        onKeyDown={(event) => {
-          event.stopPropagation();
-          if (event.key === "Escape") onDone();
-        }}
-        onBlur={() => {
-          if (!busy && told === null) onDone();
-        }}
-        className="field-ring h-8 w-full rounded-lg border border-line-strong bg-raised px-2.5 text-[13px]"
-      />
-      {told ? (
-        <p role="alert" className="px-1 pt-1 text-xs text-danger">
-          {told.title}. <span className="text-muted">{told.action}</span>
-        </p>
-      ) : (
-        <p className="px-1 pt-1 text-xs text-faint max-md:hidden">
-          Enter to confirm, slashes make folders
-        </p>
-      )}
-    </form>
-  );
-}
-
-function DeleteDialog({
-  target,
-  onClose,
-}: {
-  target: { id: string; path: string } | null;
-  onClose: () => void;
-}) {
-  const session = useSession();
-  const [told, setTold] = useState<Told | null>(null);
-  const confirm = async () => {
-    if (!target) return;
-    try {
-      await session.deleteDocument(target.id);
-      onClose();
-    } catch (error) {
-      setTold(explain(error));
-    }
-  };
-  return (
-    <AlertDialog.Root
-      open={target !== null}
-      onOpenChange={(open) => {
-        if (open) return;
-        setTold(null);
-        onClose();
-      }}
-    >
-      <AlertDialog.Portal>
-        <AlertDialog.Overlay className="fade-in fixed inset-0 z-40 bg-black/40" />
-        <AlertDialog.Content className="pop-in fixed top-1/2 left-1/2 z-50 w-[calc(100vw-32px)] max-w-sm -translate-x-1/2 -translate-y-1/2 rounded-2xl border border-line bg-raised p-5 shadow-pop">
-          <AlertDialog.Title className="text-base font-semibold tracking-[-0.01em] break-words">
-            Delete {target?.path}?
-          </AlertDialog.Title>
-          <AlertDialog.Description className="mt-1.5 text-[13px] text-muted">
-            It goes for everybody in the project, with its history.
-          </AlertDialog.Description>
-          {told ? <p className="mt-3 text-[13px] text-danger">{told.title}</p> : null}
-          <div className="mt-5 flex justify-end gap-2">
-            <AlertDialog.Cancel asChild>
-              <Button>Keep it</Button>
-            </AlertDialog.Cancel>
-            <Button look="danger" onClick={() => void confirm()}>
-              Delete
-            </Button>
-          </div>
-        </AlertDialog.Content>
-      </AlertDialog.Portal>
-    </AlertDialog.Root>
   );
 }
