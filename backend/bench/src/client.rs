@@ -148,7 +148,10 @@ pub(crate) struct Sender(SplitSink<Socket, Message>);
 
 /// The receiving half of a socket.
 #[derive(Debug)]
-pub(crate) struct Receiver(SplitStream<Socket>);
+pub(crate) struct Receiver {
+    stream: SplitStream<Socket>,
+    closed_with: Option<u16>,
+}
 
 /// Opens a socket at `ws://{host}{path}`.
 pub(crate) async fn connect(base: &str, path: &str) -> anyhow::Result<(Sender, Receiver)> {
@@ -165,7 +168,7 @@ pub(crate) async fn connect(base: &str, path: &str) -> anyhow::Result<(Sender, R
     let socket =
         tokio::time::timeout(PATIENCE, dial).await.context("no socket could be opened in time")??;
     let (sink, stream) = socket.split();
-    Ok((Sender(sink), Receiver(stream)))
+    Ok((Sender(sink), Receiver { stream, closed_with: None }))
 }
 
 impl Sender {
@@ -196,14 +199,23 @@ impl Receiver {
     /// The next frame; nothing once the socket is closed. Cancel-safe.
     pub(crate) async fn next(&mut self) -> anyhow::Result<Option<Bytes>> {
         loop {
-            match self.0.next().await {
+            match self.stream.next().await {
                 Some(Ok(Message::Binary(bytes))) => return Ok(Some(bytes)),
                 Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
                 Some(Ok(Message::Text(_))) => bail!("the server sent text"),
-                Some(Ok(Message::Close(_))) | None => return Ok(None),
+                Some(Ok(Message::Close(close))) => {
+                    self.closed_with = close.map(|close| close.code.into());
+                    return Ok(None);
+                }
+                None => return Ok(None),
                 Some(Err(error)) => return Err(error.into()),
             }
         }
+    }
+
+    /// The code the server closed the socket with, once it has.
+    pub(crate) const fn closed_with(&self) -> Option<u16> {
+        self.closed_with
     }
 
     /// Joins a document that has nothing in common with the caller yet, answering the server's step 1 with

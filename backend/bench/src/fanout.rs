@@ -61,6 +61,8 @@ struct Measured {
     wall: Duration,
     cpu: Option<Duration>,
     delays: Delays,
+    /// From sending an update to being told that it is stored; none at the relay, which stores nothing.
+    saved: Delays,
     memory: Option<u64>,
 }
 
@@ -93,7 +95,17 @@ impl Progress {
 
 /// Runs all rounds, prints the table and returns the figures.
 pub(crate) async fn run(options: &FanoutOptions, server: &ServerOptions) -> anyhow::Result<Value> {
-    let mut table = Table::new(["round", "program", "deliveries/s", "CPU µs each", "p50 ms", "p99 ms", "MB"]);
+    let mut table = Table::new([
+        "round",
+        "program",
+        "deliveries/s",
+        "CPU µs each",
+        "p50 ms",
+        "p99 ms",
+        "saved p50",
+        "p99",
+        "MB",
+    ]);
     let (mut ratios, mut rounds) = (Vec::new(), Vec::new());
     for round in 1..=options.rounds {
         let relay = relay_run(options, server.core).await.context("the relay's run failed")?;
@@ -106,6 +118,8 @@ pub(crate) async fn run(options: &FanoutOptions, server: &ServerOptions) -> anyh
                 figure(measured.cpu_per_delivery(), 2),
                 figure(measured.delays.percentile(0.5), 2),
                 figure(measured.delays.percentile(0.99), 2),
+                figure(measured.saved.percentile(0.5), 2),
+                figure(measured.saved.percentile(0.99), 2),
                 figure(measured.memory.map(|bytes| bytes as f64 / 1e6), 1),
             ]);
         }
@@ -140,6 +154,7 @@ fn json_of(measured: &Measured) -> Value {
         "seconds": measured.wall.as_secs_f64(),
         "cpu_us_per_delivery": measured.cpu_per_delivery(),
         "delay": measured.delays.json(),
+        "saved": measured.saved.json(),
         "memory_bytes": measured.memory,
     })
 }
@@ -192,16 +207,15 @@ async fn measure(
         moved: Notify::new(),
     });
     let mut sockets = sockets.into_iter();
-    let (mut writer, mut acknowledgements) = sockets.next().context("there is a writer")?;
+    let (mut writer, acknowledgements) = sockets.next().context("there is a writer")?;
     let (over, is_over) = watch::channel(false);
+    let sampled = if options.saturate { SAMPLED } else { 1 };
     let mut readers = JoinSet::new();
     for (at, (sender, receiver)) in sockets.enumerate() {
-        let sampled = if options.saturate { SAMPLED } else { 1 };
         let reader = Reader { at, client, sampled, progress: progress.clone() };
         readers.spawn(reader.run(receiver, sender, is_over.clone()));
     }
-    // The writer's own acknowledgements have to be read, or its socket fills up.
-    let acknowledged = tokio::spawn(async move { while let Ok(Some(_)) = acknowledgements.next().await {} });
+    let saved = tokio::spawn(acknowledged(acknowledgements, sampled, progress.clone(), is_over));
 
     let mut run = Run::new(client);
     write(options, &mut writer, &mut run, address, &progress, WARM_UP).await?;
@@ -222,14 +236,14 @@ async fn measure(
     let (cpu, wall) = meter.stop(process);
     let deliveries = progress.total() - before;
     let memory = process.memory();
-    acknowledged.abort();
     over.send_replace(true);
     let mut delays = Delays::default();
     while let Some(reader) = readers.join_next().await {
         delays.append(reader??);
     }
+    let saved = saved.await??;
     ensure!(deliveries > 0, "nothing was delivered");
-    Ok(Measured { deliveries, wall, cpu, delays, memory })
+    Ok(Measured { deliveries, wall, cpu, delays, saved, memory })
 }
 
 /// Types for so long: at the rate, or as fast as the slowest reader follows.
@@ -272,6 +286,36 @@ async fn write(
         due += period;
     }
     Ok(())
+}
+
+/// Counts what the writer is told is stored, which comes in the order of sending.
+async fn acknowledged(
+    mut receiver: Receiver,
+    sampled: u64,
+    progress: Arc<Progress>,
+    mut over: watch::Receiver<bool>,
+) -> anyhow::Result<Delays> {
+    let (mut delays, mut at) = (Delays::default(), 0_u64);
+    loop {
+        let frame = tokio::select! {
+            frame = receiver.next() => frame?.context("the writer's socket was closed")?,
+            _ = over.changed() => return Ok(delays),
+        };
+        // The writer says enough of itself; it need not answer pings.
+        let ServerFrame::Addressed { message: ServerMessage::SyncStatus(stored), .. } =
+            ServerFrame::read(&frame)?
+        else {
+            continue;
+        };
+        ensure!(stored, "an update was refused");
+        if at.is_multiple_of(sampled)
+            && at >= progress.counted_from.load(Ordering::Acquire)
+            && let Some(sent) = progress.sent.read().get(at as usize)
+        {
+            delays.add(sent.elapsed());
+        }
+        at += 1;
+    }
 }
 
 /// One who reads.

@@ -272,7 +272,7 @@ impl World {
         until("the watcher is back", watcher, |watcher| watcher.synced_since(killed).is_some()).await?;
         ensure!(!turn.watcher.was_taken_back(), "text of the turn that a peer had seen is gone");
         let text = api.text(&self.project.id, &turn.document).await?.text;
-        ensure!(text == turn.watcher.text(), "the watcher's text differs from the server's");
+        until("the watcher has the server's text", watcher, |watcher| watcher.text() == text).await?;
         ensure!(text.len() > python_file(FUNCTIONS).len(), "nothing of the turn is left");
         self.figures.turns += 1;
         self.check_version(&turn.document).await

@@ -118,7 +118,9 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         return relay::serve().await;
     }
     let machine = report::machine();
-    let core = if cli.common.no_pin { None } else { server::take_core().await };
+    // Where nothing is measured that depends on it, more cores find more.
+    let pinned = !cli.common.no_pin && !matches!(cli.command, Command::Kill(_));
+    let core = if pinned { server::take_core().await } else { None };
     println!(
         "{} cores, {} {}, {} build of this program{}",
         machine["cores"],

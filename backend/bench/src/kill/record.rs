@@ -29,6 +29,13 @@ pub(crate) fn token(person: usize, number: u32) -> String {
     format!("⟨c{person}:{number}⟩")
 }
 
+/// UTF-16 units of a token.
+pub(crate) fn token_units((person, number): (usize, u32)) -> u32 {
+    let digits = |number: u64| number.checked_ilog10().unwrap_or(0) + 1;
+    // Two brackets, `c` and `:`, one unit each.
+    4 + digits(person as u64) + digits(u64::from(number))
+}
+
 /// The tokens of a text in order, and what is left between them.
 pub(crate) fn tokens(text: &str) -> (Vec<(usize, u32)>, String) {
     let (mut found, mut left) = (Vec::new(), String::new());
@@ -147,6 +154,14 @@ mod tests {
         let text = format!("{}{}", token(0, 1), token(12, 345));
         assert_eq!(tokens(&text), (vec![(0, 1), (12, 345)], String::new()));
         assert_eq!(tokens("⟨c0:⟨c1:2⟩1⟩").1, "⟨c0:1⟩", "a torn token is seen");
+    }
+
+    #[test]
+    fn the_units_of_a_token_are_those_of_its_text() {
+        for (person, number) in [(0, 1), (9, 10), (10, 99), (123, 4567)] {
+            let units = token(person, number).encode_utf16().count();
+            assert_eq!(token_units((person, number)) as usize, units);
+        }
     }
 
     #[test]

@@ -18,14 +18,14 @@ use yrs::{
 };
 
 use super::Shared;
-use super::record::{Edit, Record, token, tokens};
+use super::record::{Edit, Record, token, token_units, tokens};
 use crate::client::{
     Receiver, Sender, ServerFrame, ServerMessage, connect, pong, presence_frame, step_2_frame, update_frame,
 };
 use crate::random::Random;
 
 /// How fast somebody types: an edit after each such pause.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(45));
+const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(70));
 /// One edit in so many deletes one of the person's own tokens.
 const DELETE_EVERY: u64 = 8;
 /// Before trying to connect again.
@@ -47,6 +47,8 @@ pub(crate) enum Role {
 #[derive(Debug, Default)]
 struct State {
     record: Record,
+    /// Their copy's text, brought up to date while they do not type: reading it after every edit would make the
+    /// typists slower than the server.
     text: String,
     synced_at: Option<Instant>,
     is_synced: bool,
@@ -128,7 +130,7 @@ impl Typist {
         self.state.lock().taken_back
     }
 
-    /// Their copy.
+    /// Their copy, as it was a moment ago, if they do not type.
     pub(crate) fn text(&self) -> String {
         self.state.lock().text.clone()
     }
@@ -142,11 +144,11 @@ impl Typist {
     pub(crate) fn describe(&self) -> String {
         let state = self.state.lock();
         format!(
-            "person {}: synced {}, {} unsaved, {} units",
+            "person {}: synced {}, {} unsaved of {}",
             state.record.person,
             state.is_synced,
             state.record.unsaved.len(),
-            state.text.len()
+            state.record.made.len()
         )
     }
 }
@@ -177,12 +179,16 @@ struct Desk {
     content: TextRef,
     next: u32,
     presence_clock: u64,
+    /// The document changed since its text was shown.
+    changed: bool,
 }
 
 /// What is known of one connection.
 #[derive(Default)]
 struct Session {
-    /// What each acknowledgement that is still to come stands for.
+    /// What each acknowledgement that is still to come stands for. An update typed before the handshake is over
+    /// may be acknowledged after the answer to it, which has the same edits in it: that mix-up claims nothing that
+    /// is not stored.
     outstanding: VecDeque<BTreeSet<Edit>>,
     answered: bool,
     synced: bool,
@@ -209,20 +215,39 @@ impl Desk {
     ) -> Self {
         let (doc, content) = new_doc(&mut random);
         let (address, token) = (address.to_owned(), token.to_owned());
-        Self { role, address, token, place, random, state, doc, content, next: 1, presence_clock: 0 }
+        Self {
+            role,
+            address,
+            token,
+            place,
+            random,
+            state,
+            doc,
+            content,
+            next: 1,
+            presence_clock: 0,
+            changed: false,
+        }
     }
 
     async fn run(mut self) {
         loop {
             let place = self.place.borrow_and_update().clone();
+            self.pick_up_laptop();
             let Some(base) = place else {
-                // The server is down; a world that is gone ends this.
-                if self.place.changed().await.is_err() {
-                    return;
+                // The server is down, which keeps nobody from typing; a world that is gone ends this.
+                tokio::select! {
+                    changed = self.place.changed() => if changed.is_err() {
+                        return;
+                    },
+                    () = tokio::time::sleep(self.random.between(PAUSE.0, PAUSE.1)) => {
+                        if self.types() {
+                            self.edit();
+                        }
+                    }
                 }
                 continue;
             };
-            self.pick_up_laptop();
             let path = format!("/sync?project={}", self.address.split('/').next().unwrap_or_default());
             if let Ok((sender, receiver)) = connect(&base, &path).await {
                 let left = self.session(sender, receiver).await;
@@ -245,6 +270,7 @@ impl Desk {
         if std::mem::take(&mut state.laptop_lost) {
             (self.doc, self.content) = new_doc(&mut self.random);
             self.presence_clock = 0;
+            self.changed = true;
             state.record.unsaved.clear();
             state.text.clear();
         }
@@ -262,26 +288,32 @@ impl Desk {
         let mut due = tokio::time::Instant::now() + self.random.between(PAUSE.0, PAUSE.1);
         loop {
             let frame = tokio::select! {
-                frame = receiver.next() => match frame {
-                    Ok(Some(frame)) => Some(frame),
+                frame = receiver.next() => if let Ok(Some(frame)) = frame {
+                    Some(frame)
+                } else if let Some(code @ 4000..) = receiver.closed_with() {
+                    bail!("the server closed the socket with {code}");
+                } else {
                     // However it ended: the server was killed, and it is gone.
-                    Ok(None) | Err(_) => return Ok(Left::Cut),
+                    return Ok(Left::Cut);
                 },
                 () = tokio::time::sleep_until(due) => None,
             };
             let answers = if let Some(frame) = frame {
                 self.take(&frame, &mut session)?
             } else {
-                let (paused, lost) = {
-                    let state = self.state.lock();
-                    (state.paused, state.laptop_lost)
-                };
-                if lost {
+                if self.state.lock().laptop_lost {
                     return Ok(Left::Laptop);
                 }
-                let types = session.synced && !paused && matches!(self.role, Role::Writes(_));
-                due += if types { self.random.between(PAUSE.0, PAUSE.1) } else { LOOK };
-                if types { vec![self.edit(&mut session)] } else { Vec::new() }
+                if self.types() {
+                    due += self.random.between(PAUSE.0, PAUSE.1);
+                    let (edit, update) = self.edit();
+                    session.outstanding.push_back(BTreeSet::from([edit]));
+                    vec![update_frame(&self.address, &update)]
+                } else {
+                    due = tokio::time::Instant::now() + LOOK;
+                    self.show_text();
+                    Vec::new()
+                }
             };
             for answer in answers {
                 if sender.send(answer).await.is_err() {
@@ -291,16 +323,19 @@ impl Desk {
         }
     }
 
+    /// Whether this person is at it: also before they are synced, and while there is no server.
+    fn types(&self) -> bool {
+        matches!(self.role, Role::Writes(_)) && !self.state.lock().paused
+    }
+
     /// Types a token somewhere between two others, or deletes one of one's own.
-    fn edit(&mut self, session: &mut Session) -> Bytes {
+    fn edit(&mut self) -> (Edit, Vec<u8>) {
         let Role::Writes(person) = self.role else { unreachable!("who watches does not edit") };
         let text = self.content.get_string(&self.doc.transact());
         let (found, _) = tokens(&text);
         let own: Vec<u32> =
             found.iter().filter(|(who, _)| *who == person).map(|(_, number)| *number).collect();
-        let units = |tokens: &[(usize, u32)]| -> u32 {
-            tokens.iter().map(|(who, number)| token(*who, *number).encode_utf16().count() as u32).sum()
-        };
+        let units = |tokens: &[(usize, u32)]| tokens.iter().copied().map(token_units).sum::<u32>();
         let mut transaction = self.doc.transact_mut();
         let edit = if !own.is_empty() && self.random.below(DELETE_EVERY) == 0 {
             let number = own[self.random.below(own.len() as u64) as usize];
@@ -316,18 +351,16 @@ impl Desk {
         };
         let update = transaction.encode_update_v1();
         drop(transaction);
-        let text = self.content.get_string(&self.doc.transact());
+        self.changed = true;
         let mut state = self.state.lock();
-        state.text = text;
         state.record.made.insert(edit);
         state.record.unsaved.insert(edit);
         drop(state);
-        session.outstanding.push_back(BTreeSet::from([edit]));
-        update_frame(&self.address, &update)
+        (edit, update)
     }
 
     /// Takes what the server says; what is to be answered comes back.
-    fn take(&self, frame: &Bytes, session: &mut Session) -> anyhow::Result<Vec<Bytes>> {
+    fn take(&mut self, frame: &Bytes, session: &mut Session) -> anyhow::Result<Vec<Bytes>> {
         let message = match ServerFrame::read(frame)? {
             ServerFrame::Ping => return Ok(vec![pong()]),
             ServerFrame::Addressed { address, message } if address == self.address => message,
@@ -390,11 +423,17 @@ impl Desk {
         Ok(step_2_frame(&self.address, &missing))
     }
 
-    fn apply(&self, update: &[u8]) -> anyhow::Result<()> {
+    fn apply(&mut self, update: &[u8]) -> anyhow::Result<()> {
         let update = Update::decode_v1(update).context("an update cannot be read")?;
         self.doc.transact_mut().apply_update(update).context("an update cannot be applied")?;
-        let text = self.content.get_string(&self.doc.transact());
-        self.state.lock().text = text;
+        self.changed = true;
         Ok(())
+    }
+
+    fn show_text(&mut self) {
+        if std::mem::take(&mut self.changed) {
+            let text = self.content.get_string(&self.doc.transact());
+            self.state.lock().text = text;
+        }
     }
 }
