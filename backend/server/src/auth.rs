@@ -288,7 +288,60 @@ pub(crate) fn session_cookie(headers: &HeaderMap, name: &str) -> Option<String> 
 
 #[cfg(test)]
 mod tests {
+
+    use ensemble_store::{ManualClock, SeededIds, SqliteStore};
+
     use super::*;
+
+    async fn auth_at(clock: &Arc<ManualClock>) -> (Auth, Caller) {
+        let store = Arc::new(SqliteStore::in_memory_with(clock.clone()).await.unwrap());
+        let auth = Auth::new(store, clock.clone(), Arc::new(SeededIds::new(1)));
+        let id = MemberId::from_uuid(auth.ids.uuid());
+        let change = Change::CreateMember { id, name: "Ada".into(), color: "#123456".into() };
+        auth.store.commit(Write::changes([change])).await.unwrap();
+        let member = auth.store.member(id).await.unwrap().unwrap();
+        (auth, Caller { member, credential: Credential::Token { project: None, role: Role::Owner } })
+    }
+
+    #[tokio::test]
+    async fn a_ticket_is_taken_once_and_not_late() {
+        let clock = Arc::new(ManualClock::default());
+        let (auth, caller) = auth_at(&clock).await;
+        let (ticket, _) = auth.issue_ticket(&caller).unwrap();
+        assert_eq!(auth.redeem(ticket.text()).await.unwrap().member.id, caller.member.id);
+        assert_eq!(auth.redeem(ticket.text()).await.unwrap_err().code, ErrorCode::BadTicket);
+
+        let (late, _) = auth.issue_ticket(&caller).unwrap();
+        clock.advance(limits::TICKET_LIFE);
+        assert_eq!(auth.redeem(late.text()).await.unwrap_err().code, ErrorCode::BadTicket);
+        assert!(auth.tickets.lock().waiting.is_empty() && auth.tickets.lock().order.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_session_lasts_while_it_is_used() {
+        let clock = Arc::new(ManualClock::default());
+        let (auth, caller) = auth_at(&clock).await;
+        let (secret, change) = auth.new_session(caller.member.id);
+        auth.store.commit(Write::changes([change])).await.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, format!("ensemble={}", secret.text()).parse().unwrap());
+        for _ in 0..3 {
+            clock.advance(limits::SESSION_LIFE.mul_f64(0.9));
+            assert!(auth.caller(&headers, "ensemble").await.unwrap().is_some(), "it was extended");
+        }
+        clock.advance(limits::SESSION_LIFE);
+        assert!(auth.caller(&headers, "ensemble").await.unwrap().is_none(), "it is over");
+    }
+
+    #[tokio::test]
+    async fn the_first_secret_is_taken_once() {
+        let (auth, _) = auth_at(&Arc::new(ManualClock::default())).await;
+        assert!(!auth.take_first_secret("anything"));
+        let secret = auth.new_first_secret();
+        assert!(!auth.take_first_secret("anything"));
+        assert!(auth.take_first_secret(secret.text()));
+        assert!(!auth.take_first_secret(secret.text()));
+    }
 
     #[test]
     fn the_cookie_is_found_among_others() {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -21,14 +22,17 @@ use ensemble_sync::RoomError;
 use ensemble_sync::peer::{Outbox, OutboxSlot, Outgoing, SlotId};
 use ensemble_sync::room::{Framing, Identity, Join, PeerGuard, Room};
 use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{Sink, SinkExt as _, StreamExt as _};
+use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
-use tracing::debug;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug};
 
 use crate::access::Access;
 use crate::auth::{Auth, Caller};
+use crate::config::SocketTimes;
 use crate::error::ApiError;
 use crate::middleware::foreign_origin;
 use crate::site::Origin;
@@ -93,11 +97,14 @@ enum Tickets {
     Refused,
 }
 
+/// An upgrade, or why the request is none.
+type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+
 /// Takes the upgrade, unless a page of another site asks for it.
 fn accept<F>(
     state: &AppState,
     headers: &HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
     serve: impl FnOnce(WebSocket, Tickets) -> F + Send + 'static,
 ) -> Response
 where
@@ -107,6 +114,9 @@ where
         Origin::Foreign => return foreign_origin().into_response(),
         Origin::Ours => Tickets::Accepted,
         Origin::None => Tickets::Refused,
+    };
+    let Ok(upgrade) = upgrade else {
+        return ApiError::new(ErrorCode::BadRequest, "this address takes WebSockets only").into_response();
     };
     if state.sockets.stop.is_cancelled() {
         return ApiError::busy("the server is stopping").into_response();
@@ -218,6 +228,8 @@ enum End {
     Gone,
     /// We close it.
     Close(CloseCode),
+    /// The other half of this connection came to its end first and says why.
+    Halted,
 }
 
 impl From<CloseCode> for End {
@@ -227,56 +239,106 @@ impl From<CloseCode> for End {
 }
 
 /// The frame a protocol sends so that a quiet socket is not taken for a dead one.
-trait KeepAlive: Send + Sync {
+trait KeepAlive: Send + Sync + 'static {
     fn frame(&self) -> Option<Bytes>;
 }
 
-/// The one writer of a socket: takes batches from the outbox, feeds them all, flushes once.
+/// The one writer of a socket, at work as a task of its own: news for the socket wakes nothing else.
+struct Writer {
+    task: JoinHandle<(SplitSink<WebSocket, Message>, End)>,
+    halt: CancellationToken,
+}
+
+impl Writer {
+    fn start(
+        sink: SplitSink<WebSocket, Message>,
+        outbox: &Outbox,
+        notes: mpsc::Sender<Note>,
+        keep_alive: impl KeepAlive,
+        state: &AppState,
+    ) -> Self {
+        let halt = CancellationToken::new();
+        let writing = write(sink, outbox.clone(), notes, keep_alive, state.times, halt.clone());
+        Self { task: tokio::spawn(writing.in_current_span()), halt }
+    }
+
+    /// Stops writing and closes the socket as the reader says, unless the writer came to an end before.
+    async fn finish(self, outbox: &Outbox, reader: End) {
+        self.halt.cancel();
+        let Ok((sink, writer)) = self.task.await else { return };
+        close(sink, outbox, if writer == End::Halted { &reader } else { &writer }).await;
+    }
+}
+
+/// Takes batches from the outbox, feeds them all, flushes once.
 async fn write(
-    sink: &mut (impl Sink<Message, Error = axum::Error> + Unpin),
-    outbox: &Outbox,
-    notes: &mpsc::Sender<Note>,
-    keep_alive: &impl KeepAlive,
-    state: &AppState,
-) -> End {
-    let period = state.times.keep_alive;
-    let mut beat = interval_at(Instant::now() + period, period);
+    mut sink: SplitSink<WebSocket, Message>,
+    outbox: Outbox,
+    notes: mpsc::Sender<Note>,
+    keep_alive: impl KeepAlive,
+    times: SocketTimes,
+    halt: CancellationToken,
+) -> (SplitSink<WebSocket, Message>, End) {
+    let mut beat = interval_at(Instant::now() + times.keep_alive, times.keep_alive);
     beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let halted = halt.cancelled();
+    tokio::pin!(halted);
     let mut batch = Vec::new();
-    loop {
+    let end = loop {
         tokio::select! {
+            biased;
             () = outbox.take(&mut batch) => {}
             _ = beat.tick() => match keep_alive.frame() {
                 Some(frame) => batch.push(Outgoing::Frame(frame)),
                 None => continue,
             },
+            () = &mut halted => break End::Halted,
         }
-        let mut frames = false;
-        for item in batch.drain(..) {
-            let note = match item {
-                Outgoing::Frame(frame) => {
-                    frames = true;
-                    match timeout(state.times.unread, sink.feed(Message::Binary(frame))).await {
-                        Ok(Ok(())) => continue,
-                        Ok(Err(_)) => return End::Gone,
-                        Err(_) => return CloseCode::FellBehind.into(),
-                    }
-                }
-                Outgoing::Behind(slot) => Note::Behind(slot),
-                Outgoing::Detached { slot, code, reason } => Note::Detached { slot, code, reason },
-            };
-            // The reader takes notes also while it waits for this writer, so this ends.
-            if notes.send(note).await.is_err() {
-                return End::Gone;
+        let sent = tokio::select! {
+            biased;
+            sent = write_batch(&mut sink, &mut batch, &notes, times.unread) => sent,
+            // Half a frame may be out by now, but the rest of it is in the socket's own buffer.
+            () = &mut halted => break End::Halted,
+        };
+        if let Err(end) = sent {
+            break end;
+        }
+    };
+    (sink, end)
+}
+
+async fn write_batch(
+    sink: &mut SplitSink<WebSocket, Message>,
+    batch: &mut Vec<Outgoing>,
+    notes: &mpsc::Sender<Note>,
+    unread: Duration,
+) -> Result<(), End> {
+    let mut has_frames = false;
+    for item in batch.drain(..) {
+        let note = match item {
+            Outgoing::Frame(frame) => {
+                has_frames = true;
+                in_time(unread, sink.feed(Message::Binary(frame))).await?;
+                continue;
             }
-        }
-        if frames {
-            match timeout(state.times.unread, sink.flush()).await {
-                Ok(Ok(())) => {}
-                Ok(Err(_)) => return End::Gone,
-                Err(_) => return CloseCode::FellBehind.into(),
-            }
-        }
+            Outgoing::Behind(slot) => Note::Behind(slot),
+            Outgoing::Detached { slot, code, reason } => Note::Detached { slot, code, reason },
+        };
+        // The reader takes notes also while it waits for this writer, so this ends.
+        notes.send(note).await.map_err(|_| End::Halted)?;
+    }
+    if has_frames { in_time(unread, sink.flush()).await } else { Ok(()) }
+}
+
+/// A socket that takes nothing for too long is given up.
+async fn in_time(
+    unread: Duration,
+    sending: impl Future<Output = Result<(), axum::Error>>,
+) -> Result<(), End> {
+    match timeout(unread, sending).await {
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(_)) => Err(End::Gone),
+        Err(_) => Err(CloseCode::FellBehind.into()),
     }
 }
 
@@ -335,8 +397,8 @@ async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, end: &E
 }
 
 /// A flag that says that a client understands pings.
-#[derive(Debug, Default)]
-struct UnderstandsPings(AtomicBool);
+#[derive(Debug, Default, Clone)]
+struct UnderstandsPings(Arc<AtomicBool>);
 
 impl UnderstandsPings {
     fn set(&self) {

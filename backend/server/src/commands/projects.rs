@@ -203,7 +203,7 @@ impl Commands {
     }
 
     async fn join_now(&self, caller: Option<Caller>, request: rest::Join) -> Result<Entered, ApiError> {
-        let limit = caller.as_ref().map_or(Role::Owner, |caller| caller.limit());
+        let limit = caller.as_ref().map_or(Role::Owner, Caller::limit);
         let mut person = self.person(caller, request.name.as_deref())?;
         if self.auth.take_first_secret(&request.secret) {
             let made = self.make_project(person, FIRST_PROJECT.into(), Template::Welcome).await?;

@@ -11,7 +11,7 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use axum::extract::State;
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::ws::WebSocket;
 use axum::response::Response;
 use bytes::Bytes;
 use ensemble_protocol::error::{CloseCode, ErrorCode};
@@ -29,7 +29,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, info_span};
 
-use super::{Address, End, KeepAlive, NOTES, Note, Received, Seat, Target, Tickets, UnderstandsPings};
+use super::{
+    Address, End, KeepAlive, NOTES, Note, Received, Seat, Target, Tickets, UnderstandsPings, Upgrade, Writer,
+};
 use crate::access::{self, Access};
 use crate::auth::{self, Auth, Caller};
 use crate::commands::rpc;
@@ -44,11 +46,7 @@ const CALLS: usize = 16;
 const TICKETS_PER_SOCKET: usize = 8;
 
 /// `GET /sync?project={project}`; the project is there for load balancers only.
-pub(crate) async fn upgrade(
-    State(state): State<AppState>,
-    headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
-) -> Response {
+pub(crate) async fn upgrade(State(state): State<AppState>, headers: HeaderMap, upgrade: Upgrade) -> Response {
     let served = state.clone();
     super::accept(&state, &headers, upgrade, move |socket, tickets| {
         serve(socket, served, tickets).instrument(info_span!("connection", protocol = "hocuspocus"))
@@ -63,14 +61,15 @@ impl KeepAlive for UnderstandsPings {
 }
 
 async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
-    let (mut sink, mut stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     let outbox = Outbox::new();
     let (notes, mut noted) = mpsc::channel(NOTES);
     let pings = UnderstandsPings::default();
+    let writer = Writer::start(sink, &outbox, notes, pings.clone(), &state);
     let mut connection = Connection {
         state: state.clone(),
         outbox: outbox.clone(),
-        pings: &pings,
+        pings,
         signing_in: Arc::new(SigningIn {
             auth: state.auth.clone(),
             tickets,
@@ -84,13 +83,10 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
         calls: FuturesUnordered::new(),
         signed_in: false,
     };
-    let end = tokio::select! {
-        end = super::write(&mut sink, &outbox, &notes, &pings, &state) => end,
-        end = connection.read(&mut stream, &mut noted) => end,
-    };
+    let end = connection.read(&mut stream, &mut noted).await;
     // The rooms are told before the goodbye, which may take its time.
-    drop(connection);
-    super::close(sink, &outbox, &end).await;
+    drop((connection, noted));
+    writer.finish(&outbox, end).await;
 }
 
 /// Who the tokens of this socket belong to. A ticket is used up by the first socket that shows it, and then
@@ -152,10 +148,10 @@ struct Joined {
 /// The answer to a control request, and the address it goes to.
 type Called = Option<(Arc<str>, String)>;
 
-struct Connection<'a> {
+struct Connection {
     state: AppState,
     outbox: Outbox,
-    pings: &'a UnderstandsPings,
+    pings: UnderstandsPings,
     signing_in: Arc<SigningIn>,
     addresses: HashMap<Arc<str>, Attachment>,
     slots: HashMap<SlotId, Arc<str>>,
@@ -167,7 +163,7 @@ struct Connection<'a> {
     signed_in: bool,
 }
 
-impl Connection<'_> {
+impl Connection {
     async fn read(&mut self, stream: &mut SplitStream<WebSocket>, notes: &mut mpsc::Receiver<Note>) -> End {
         let times = self.state.times;
         let outbox = self.outbox.clone();
@@ -178,7 +174,10 @@ impl Connection<'_> {
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => return CloseCode::GoingAway.into(),
-                Some(note) = notes.recv() => self.take_note(note).await,
+                note = notes.recv() => match note {
+                    Some(note) => self.take_note(note).await,
+                    None => Err(End::Halted),
+                },
                 Some(joined) = self.joining.next(), if !self.joining.is_empty() => self.joined(joined).await,
                 Some(called) = self.calls.next(), if !self.calls.is_empty() => {
                     if let Some((address, text)) = called {
@@ -302,6 +301,8 @@ impl Connection<'_> {
         let queue = std::mem::take(&mut attachment.queue);
         self.waiting_bytes -= queue.iter().map(Bytes::len).sum::<usize>();
         match joined.outcome {
+            // It closed before its note could find the address; what is made of it afresh is a new connection's.
+            Ok(open) if open.seat.guard.room().is_closed() => return Err(CloseCode::Internal.into()),
             Ok(open) => {
                 self.signed_in = true;
                 self.slots.insert(open.seat.slot, address.clone());

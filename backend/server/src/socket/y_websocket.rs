@@ -3,7 +3,7 @@
 //! Several messages in a frame are accepted from clients and never sent to them. Close codes 44xx are permanent:
 //! a stock client never comes back after one, so nothing temporary has such a code.
 
-use axum::extract::ws::{WebSocket, WebSocketUpgrade};
+use axum::extract::ws::WebSocket;
 use axum::extract::{Path, State};
 use axum::response::Response;
 use bytes::Bytes;
@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info_span};
 
-use super::{Address, End, KeepAlive, NOTES, Note, Received, Seat, Tickets};
+use super::{Address, End, KeepAlive, NOTES, Note, Received, Seat, Tickets, Upgrade, Writer};
 use crate::access;
 use crate::error::{ApiError, close_code};
 use crate::state::AppState;
@@ -41,7 +41,7 @@ pub(crate) async fn upgrade(
     Path((project, document)): Path<(String, String)>,
     uri: Uri,
     headers: HeaderMap,
-    upgrade: WebSocketUpgrade,
+    upgrade: Upgrade,
 ) -> Response {
     let address = format!("{project}/{document}");
     let token = token_of(uri.query().unwrap_or_default());
@@ -58,22 +58,22 @@ fn token_of(query: &str) -> String {
 }
 
 async fn serve(socket: WebSocket, state: AppState, tickets: Tickets, address: &str, token: &str) {
-    let (mut sink, mut stream) = socket.split();
+    let (sink, mut stream) = socket.split();
     let outbox = Outbox::new();
-    let end = match take_seat(&state, tickets, address, token, &outbox).await {
+    match take_seat(&state, tickets, address, token, &outbox).await {
         Ok(seat) => {
             let (notes, mut noted) = mpsc::channel(NOTES);
-            tokio::select! {
-                end = super::write(&mut sink, &outbox, &notes, &Nobody, &state) => end,
-                end = read(&mut stream, &outbox, &mut noted, &seat, &state) => end,
-            }
+            let writer = Writer::start(sink, &outbox, notes, Nobody, &state);
+            let end = read(&mut stream, &outbox, &mut noted, &seat, &state).await;
+            // The room is told before the goodbye, which may take its time.
+            drop((seat, noted));
+            writer.finish(&outbox, end).await;
         }
         Err(error) => {
             error.log(&super::request_id(&state));
-            error.close_code().into()
+            super::close(sink, &outbox, &error.close_code().into()).await;
         }
-    };
-    super::close(sink, &outbox, &end).await;
+    }
 }
 
 async fn take_seat(
@@ -102,13 +102,14 @@ async fn read(
         tokio::select! {
             biased;
             () = state.sockets.stop.cancelled() => return CloseCode::GoingAway.into(),
-            Some(note) = notes.recv() => match note {
-                Note::Behind(_) => {
+            note = notes.recv() => match note {
+                None => return End::Halted,
+                Some(Note::Behind(_)) => {
                     if seat.guard.catch_up().await.is_err() {
                         return CloseCode::Internal.into();
                     }
                 }
-                Note::Detached { code, .. } => return close_code(code).into(),
+                Some(Note::Detached { code, .. }) => return close_code(code).into(),
             },
             received = super::receive(stream, outbox) => {
                 heard = Instant::now();

@@ -21,7 +21,9 @@ async fn a_document_is_made_read_moved_and_deleted() {
     assert_eq!(text.text, "one\ntwo\nthree");
     assert_eq!(text.header("content-type"), "text/plain; charset=utf-8");
     assert_eq!(text.header("etag"), "\"1.1\"");
-    let known = ada.request(Method::GET, &format!("{documents}/{id}/text")).header("if-none-match", "\"1.0\", \"1.1\"");
+    let known = ada
+        .request(Method::GET, &format!("{documents}/{id}/text"))
+        .header("if-none-match", "\"1.0\", \"1.1\"");
     assert_eq!(answer(known).await.status, StatusCode::NOT_MODIFIED);
 
     let renamed = ada.patch(&format!("{documents}/{id}"), json!({"path": "src/b.txt"})).await.json();
@@ -37,7 +39,9 @@ async fn a_document_is_made_read_moved_and_deleted() {
     assert_eq!(ada.delete(&format!("{documents}/{id}")).await.status, StatusCode::NO_CONTENT);
     ada.get(&format!("{documents}/{id}/text")).await.expect_problem(404, "document_not_found");
     ada.delete(&format!("{documents}/{id}")).await.expect_problem(404, "document_not_found");
-    ada.patch(&format!("{documents}/{id}"), json!({"path": "c"})).await.expect_problem(404, "document_not_found");
+    ada.patch(&format!("{documents}/{id}"), json!({"path": "c"}))
+        .await
+        .expect_problem(404, "document_not_found");
     // The path is free again, for another document.
     assert_ne!(ada.document(&project, "src/b.txt", "new").await, id);
 }
@@ -51,11 +55,15 @@ async fn paths_that_are_not_allowed_or_taken_are_refused() {
     let second = ada.document(&project, "b.py", "").await;
     for path in ["", "/a", "../a", "a//b", "a\\b", "nul.txt", "a\u{0}"] {
         ada.post(&documents, json!({"path": path})).await.expect_problem(400, "path_invalid");
-        ada.patch(&format!("{documents}/{second}"), json!({"path": path})).await.expect_problem(400, "path_invalid");
+        ada.patch(&format!("{documents}/{second}"), json!({"path": path}))
+            .await
+            .expect_problem(400, "path_invalid");
     }
     for path in ["src/main.py", "SRC/Main.py", "src", "src/main.py/x"] {
         ada.post(&documents, json!({"path": path})).await.expect_problem(409, "path_taken");
-        ada.patch(&format!("{documents}/{second}"), json!({"path": path})).await.expect_problem(409, "path_taken");
+        ada.patch(&format!("{documents}/{second}"), json!({"path": path}))
+            .await
+            .expect_problem(409, "path_taken");
     }
     // A document may change the case of its own path.
     let renamed = ada.patch(&format!("{documents}/{first}"), json!({"path": "src/Main.py"})).await;
@@ -90,9 +98,15 @@ async fn a_viewer_reads_and_changes_nothing() {
     assert_eq!(viewer.text(&project, &document).await, "text");
     assert_eq!(viewer.get(&documents).await.status, StatusCode::OK);
     viewer.post(&documents, json!({"path": "b"})).await.expect_problem(403, "read_only");
-    viewer.patch(&format!("{documents}/{document}"), json!({"path": "b"})).await.expect_problem(403, "read_only");
+    viewer
+        .patch(&format!("{documents}/{document}"), json!({"path": "b"}))
+        .await
+        .expect_problem(403, "read_only");
     viewer.delete(&format!("{documents}/{document}")).await.expect_problem(403, "read_only");
-    viewer.post(&format!("/api/v1/projects/{project}/turns"), json!({"prompt": "x"})).await.expect_problem(403, "read_only");
+    viewer
+        .post(&format!("/api/v1/projects/{project}/turns"), json!({"prompt": "x"}))
+        .await
+        .expect_problem(403, "read_only");
 }
 
 /// [S14] The tree shows what a command did as soon as the command is answered, and a document of another project
@@ -126,5 +140,8 @@ async fn the_tree_shows_every_change_and_closes_what_is_deleted() {
     through.expect_problem(404, "document_not_found");
     let mut socket = eve.socket().await;
     assert_eq!(socket.attach(&format!("{own}/{other}"), eve.token()).await, Err("document_not_found".into()));
-    assert_eq!(socket.attach(&format!("{project}/{other}"), eve.token()).await, Err("project_not_found".into()));
+    assert_eq!(
+        socket.attach(&format!("{project}/{other}"), eve.token()).await,
+        Err("project_not_found".into())
+    );
 }

@@ -149,7 +149,8 @@ async fn presence_is_stamped_and_leaves_with_its_connection() {
     let mut bob_socket = bob.socket().await;
     bob_socket.join(&project, bob.token()).await;
 
-    let lie = json!({"user": {"id": "x", "name": "Ada", "kind": "agent", "color": "#123456"}, "document": null});
+    let lie =
+        json!({"user": {"id": "x", "name": "Ada", "kind": "agent", "color": "#123456"}, "document": null});
     bob_socket.presence(&project, 4711, 1, &lie).await;
     let seen = ada_socket
         .wait_for(&project, |heard| match heard {
@@ -202,7 +203,8 @@ async fn a_malformed_update_closes_its_document_only() {
 async fn malformed_and_oversized_frames_close_the_socket() {
     let server = TestServer::start().await;
     let (ada, project) = server.project().await;
-    let frames: [&[u8]; 5] = [&[], &[0xff, 0xff, 0xff], b"\x01d\x06\x02hi", b"\x01d\x08\x01", b"\x01d\x00\x00\x01\x00\x00"];
+    let frames: [&[u8]; 5] =
+        [&[], &[0xff, 0xff, 0xff], b"\x01d\x06\x02hi", b"\x01d\x08\x01", b"\x01d\x00\x00\x01\x00\x00"];
     for frame in frames {
         let mut socket = ada.socket().await;
         socket.send(frame.to_vec()).await;
@@ -278,7 +280,8 @@ async fn one_document_may_be_open_twice_on_a_socket() {
 
 #[tokio::test]
 async fn a_client_is_asked_for_signs_of_life_and_answered() {
-    let server = TestServer::with(|config| config.limits.sockets.keep_alive = Duration::from_millis(50)).await;
+    let server =
+        TestServer::with(|config| config.limits.sockets.keep_alive = Duration::from_millis(50)).await;
     let (ada, project) = server.project().await;
     let mut socket = ada.socket().await;
     socket.send(vec![9]).await;
@@ -314,7 +317,9 @@ async fn presence_can_be_asked_for() {
     socket.send(question).await;
     let entries = socket
         .wait_for(&project, |heard| match heard {
-            Heard::Presence(entries) if entries.iter().any(|(client, ..)| *client == 5) => Some(entries.clone()),
+            Heard::Presence(entries) if entries.iter().any(|(client, ..)| *client == 5) => {
+                Some(entries.clone())
+            }
             _ => None,
         })
         .await;
@@ -337,7 +342,52 @@ async fn an_address_stays_with_who_opened_it() {
 #[tokio::test]
 async fn the_upgrade_has_to_be_one() {
     let server = TestServer::start().await;
-    let answer = server.stranger().get("/sync").await;
-    assert!(answer.status.is_client_error());
+    server.stranger().get("/sync").await.expect_problem(400, "bad_request");
+    server.stranger().get("/sync/a/b").await.expect_problem(400, "bad_request");
     assert_eq!(Socket::open(&server.url, "/sync?project=x", &[]).await.err(), None);
+}
+
+/// [S7] A peer that does not read holds nobody up; it gets one diff when it reads again, and is closed when it
+/// never does.
+#[tokio::test]
+async fn a_peer_that_does_not_read_holds_nobody_up() {
+    for unread in [Duration::from_secs(60), Duration::from_millis(300)] {
+        let server = TestServer::with(|config| config.limits.sockets.unread = unread).await;
+        let (ada, project) = server.project().await;
+        let id = ada.document(&project, "a.txt", "").await;
+        let address = format!("{project}/{id}");
+        let (mut writer, mut sleeper) = (ada.socket().await, ada.socket().await);
+        let text = writer.join(&address, ada.token()).await;
+        let late = sleeper.join(&address, ada.token()).await;
+        // More than the buffers of both ends of a local connection hold, typed over and over again.
+        let chunk = "x".repeat(200_000);
+        for _ in 0..80 {
+            writer.sync(&address, SyncMessage::Update(&text.insert(0, &chunk))).await;
+            assert!(writer.wait_for(&address, status).await);
+            writer.sync(&address, SyncMessage::Update(&text.remove(0, 200_000))).await;
+            assert!(writer.wait_for(&address, status).await);
+        }
+        writer.sync(&address, SyncMessage::Update(&text.insert(0, "the end"))).await;
+        assert!(writer.wait_for(&address, status).await);
+
+        if unread < Duration::from_secs(1) {
+            tokio::time::sleep(unread * 3).await;
+            loop {
+                match sleeper.next().await {
+                    Ok(_) => {}
+                    Err(code) => {
+                        assert!(code == 1013 || code == 1006, "{code}");
+                        break;
+                    }
+                }
+            }
+        } else {
+            let mut frames = 0;
+            while late.text() != "the end" {
+                late.apply(&sleeper.wait_for(&address, update).await);
+                frames += 1;
+            }
+            assert!(frames < 160, "most of it was replaced by one diff: {frames}");
+        }
+    }
 }

@@ -25,12 +25,18 @@ async fn every_refusal_is_a_problem_with_a_code() {
     ada.get("/api/v1/projects/nonsense").await.expect_problem(404, "project_not_found");
     ada.get(&format!("{documents}/nonsense/text")).await.expect_problem(404, "document_not_found");
     ada.get(&format!("{documents}/{project}/text")).await.expect_problem(404, "document_not_found");
-    ada.get(&format!("/api/v1/projects/{project}/turns/nonsense")).await.expect_problem(404, "turn_not_found");
-    ada.delete(&format!("/api/v1/projects/{project}/invites/{project}")).await.expect_problem(404, "invite_not_found");
+    ada.get(&format!("/api/v1/projects/{project}/turns/nonsense"))
+        .await
+        .expect_problem(404, "turn_not_found");
+    ada.delete(&format!("/api/v1/projects/{project}/invites/{project}"))
+        .await
+        .expect_problem(404, "invite_not_found");
 
     ada.post(&documents, json!({"path": "a", "txt": "x"})).await.expect_problem(400, "bad_request");
     ada.post(&documents, json!({})).await.expect_problem(400, "bad_request");
-    answer(ada.request(Method::POST, &documents).body("{\"path\": \"a\"}")).await.expect_problem(415, "unsupported_media_type");
+    answer(ada.request(Method::POST, &documents).body("{\"path\": \"a\"}"))
+        .await
+        .expect_problem(415, "unsupported_media_type");
     let json = ada.request(Method::POST, &documents).header("content-type", "application/json");
     answer(json.body("{")).await.expect_problem(400, "bad_request");
 
@@ -72,7 +78,8 @@ async fn pages_of_other_sites_are_kept_out() {
     stranger.origin = Some("null".into());
     stranger.post("/api/v1/socket-tickets", json!({})).await.expect_problem(403, "foreign_origin");
 
-    let without_header = server.stranger().request(Method::POST, "/api/v1/socket-tickets").header("cookie", &cookie);
+    let without_header =
+        server.stranger().request(Method::POST, "/api/v1/socket-tickets").header("cookie", &cookie);
     answer(without_header).await.expect_problem(403, "foreign_origin");
 
     stranger.origin = Some(server.url.clone());
@@ -86,7 +93,14 @@ async fn pages_are_strict_and_have_a_nonce_of_their_own() {
     let page = stranger.get("/p/whatever").await;
     assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
     let policy = page.header("content-security-policy");
-    for part in ["default-src 'none'", "script-src 'self';", "worker-src 'self'", "font-src 'self'", "frame-ancestors 'none'", "base-uri 'none'"] {
+    for part in [
+        "default-src 'none'",
+        "script-src 'self';",
+        "worker-src 'self'",
+        "font-src 'self'",
+        "frame-ancestors 'none'",
+        "base-uri 'none'",
+    ] {
         assert!(policy.contains(part), "{policy}");
     }
     assert!(!policy.contains("unsafe"), "{policy}");

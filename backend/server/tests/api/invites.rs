@@ -61,8 +61,14 @@ async fn a_link_that_does_not_work_lets_nobody_in() {
     assert_eq!(ada.delete(&address).await.status, StatusCode::NO_CONTENT);
     join(&revoked["secret"]).await.expect_problem(410, "invite_invalid");
 
-    for body in [json!({"role": "editor", "max_uses": 0}), json!({"role": "editor", "expires_in": 0}), json!({"role": "king"})] {
-        ada.post(&format!("/api/v1/projects/{project}/invites"), body).await.expect_problem(400, "bad_request");
+    for body in [
+        json!({"role": "editor", "max_uses": 0}),
+        json!({"role": "editor", "expires_in": 0}),
+        json!({"role": "king"}),
+    ] {
+        ada.post(&format!("/api/v1/projects/{project}/invites"), body)
+            .await
+            .expect_problem(400, "bad_request");
     }
 }
 

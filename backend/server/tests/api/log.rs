@@ -19,7 +19,8 @@ async fn secrets_and_texts_are_never_logged() {
     let link_secret = body["link"].as_str().unwrap().split('#').nth(1).unwrap().to_owned();
     browser.cookie = Some(cookie.clone());
     browser.origin = Some(server.url.clone());
-    let ticket = browser.post("/api/v1/socket-tickets", json!({})).await.json()["ticket"].as_str().unwrap().to_owned();
+    let ticket =
+        browser.post("/api/v1/socket-tickets", json!({})).await.json()["ticket"].as_str().unwrap().to_owned();
     server.stranger().post("/api/v1/join", json!({"secret": link_secret})).await;
     server.stranger().post("/api/v1/join", json!({"secret": CANARY})).await;
 
@@ -32,7 +33,14 @@ async fn secrets_and_texts_are_never_logged() {
     socket.presence(&address, 1, 1, &json!({"x": CANARY})).await;
     socket.stateless(&address, CANARY).await;
     socket.join(&project, &ticket).await;
-    socket.call(&project, 1, "turn.start", json!({"prompt": format!("replace {CANARY} with x"), "document": id})).await;
+    socket
+        .call(
+            &project,
+            1,
+            "turn.start",
+            json!({"prompt": format!("replace {CANARY} with x"), "document": id}),
+        )
+        .await;
     socket.call(&project, 2, "document.create", json!({"path": "b", "text": CANARY, "extra": 1})).await;
     browser.post(&format!("/api/v1/projects/{project}/documents"), json!({"path": "b", "x": CANARY})).await;
     browser.get(&format!("/api/v1/me?token={CANARY}")).await;
@@ -43,7 +51,8 @@ async fn secrets_and_texts_are_never_logged() {
     SyncMessage::Step1(&[0]).write(&mut step);
     plain.send(step).await;
     plain.next().await.unwrap();
-    let mut refused = Socket::open(&server.url, &format!("/sync/{project}/{id}?token={CANARY}"), &[]).await.unwrap();
+    let mut refused =
+        Socket::open(&server.url, &format!("/sync/{project}/{id}?token={CANARY}"), &[]).await.unwrap();
     refused.expect_close(4401).await;
     let (_, _data) = server.stop().await;
 

@@ -12,7 +12,10 @@ async fn a_project_is_made_with_an_owner_a_token_a_cookie_and_a_link() {
     let made = stranger.post("/api/v1/projects", json!({"name": "  Compiler ", "your_name": "Ada"})).await;
     assert_eq!(made.status.as_u16(), 201);
     let set = made.header("set-cookie");
-    assert!(set.starts_with("__Host-ensemble=") && set.contains("HttpOnly") && set.contains("Secure"), "{set}");
+    assert!(
+        set.starts_with("__Host-ensemble=") && set.contains("HttpOnly") && set.contains("Secure"),
+        "{set}"
+    );
     let body = made.json();
     assert_eq!(body["project"]["name"], "Compiler");
     assert_eq!(body["project"]["role"], "owner");
@@ -53,7 +56,8 @@ async fn a_browser_is_one_person_across_projects() {
     assert_eq!(browser.get("/api/v1/me").await.json(), me);
 
     let (other, project) = server.project().await;
-    let invite = other.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "viewer"})).await.json();
+    let invite =
+        other.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "viewer"})).await.json();
     let joined = browser.post("/api/v1/join", json!({"secret": invite["secret"], "name": "Ada L."})).await;
     assert_eq!(joined.status.as_u16(), 200);
     let renamed = browser.get("/api/v1/me").await.json();
@@ -119,7 +123,8 @@ async fn the_first_project_of_an_invited_server_is_made_by_its_first_link() {
     ada.cookie = joined.cookie();
     assert_eq!(ada.post("/api/v1/projects", json!({"name": "Second"})).await.status.as_u16(), 201);
     let project = joined.json()["project"]["id"].as_str().unwrap().to_owned();
-    let invite = ada.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "editor"})).await.json();
+    let invite =
+        ada.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "editor"})).await.json();
     let bob_joined = stranger.post("/api/v1/join", json!({"secret": invite["secret"]})).await;
     let mut bob = server.stranger();
     bob.cookie = bob_joined.cookie();

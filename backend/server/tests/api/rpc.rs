@@ -40,7 +40,11 @@ async fn a_refused_call_has_the_problem_in_its_data() {
         let answer = socket.call(&project, 7, method, params).await;
         let error = &answer["error"];
         assert_eq!(error["code"], code, "{answer}");
-        assert_eq!((&error["data"]["code"], &error["data"]["status"]), (&json!(problem), &json!(status)), "{answer}");
+        assert_eq!(
+            (&error["data"]["code"], &error["data"]["status"]),
+            (&json!(problem), &json!(status)),
+            "{answer}"
+        );
         assert!(error["data"]["request_id"].is_string());
     }
     let mut reading = viewer.socket().await;
@@ -63,7 +67,8 @@ async fn only_the_asker_hears_the_answer() {
     asker.join(&project, ada.token()).await;
     other.join(&project, ada.token()).await;
     // A notification does its work without an answer.
-    let notification = json!({"jsonrpc": "2.0", "method": "document.create", "params": {"path": "silent.txt"}});
+    let notification =
+        json!({"jsonrpc": "2.0", "method": "document.create", "params": {"path": "silent.txt"}});
     asker.stateless(&project, &notification.to_string()).await;
     let answer = asker.call(&project, 1, "document.create", json!({"path": "loud.txt"})).await;
     assert!(answer["result"]["id"].as_str().unwrap().parse::<DocumentId>().is_ok());

@@ -23,7 +23,9 @@ use tokio_tungstenite::tungstenite::{Error as WsError, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
 use yrs::updates::decoder::Decode as _;
-use yrs::{Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update};
+use yrs::{
+    Doc, GetString as _, OffsetKind, Options, ReadTxn as _, StateVector, Text as _, Transact as _, Update,
+};
 
 /// How long a test waits for something that has to happen.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
@@ -58,7 +60,9 @@ fn prepare() {
     ONCE.call_once(|| {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let mut config = Config::defaults().log;
-        config.filter = "debug,ensemble_server=trace,ensemble_sync=trace,ensemble_agent=trace,ensemble_store=trace".into();
+        config.filter =
+            "debug,ensemble_server=trace,ensemble_sync=trace,ensemble_agent=trace,ensemble_store=trace"
+                .into();
         ensemble_server::telemetry::start_with(&config, || LogWriter, false);
     });
 }
@@ -95,7 +99,8 @@ impl TestServer {
         let greeting = server.greeting(address);
         let stop = CancellationToken::new();
         let stopped = stop.clone();
-        let served = tokio::spawn(async move { server.serve(listener, stopped.cancelled_owned()).await.unwrap() });
+        let served =
+            tokio::spawn(async move { server.serve(listener, stopped.cancelled_owned()).await.unwrap() });
         Self { url: format!("http://{address}"), greeting, stop, served: Some(served), data: Some(data) }
     }
 
@@ -114,7 +119,9 @@ impl TestServer {
     /// A new project, empty, and its owner.
     pub(crate) async fn project(&self) -> (Api, String) {
         let stranger = self.stranger();
-        let made = stranger.post("/api/v1/projects", json!({"name": "Test", "template": "empty", "your_name": "Ada"})).await;
+        let made = stranger
+            .post("/api/v1/projects", json!({"name": "Test", "template": "empty", "your_name": "Ada"}))
+            .await;
         assert_eq!(made.status, StatusCode::CREATED, "{}", made.text);
         let api = Api { token: Some(made.json()["token"].as_str().unwrap().into()), ..stranger };
         (api, made.json()["project"]["id"].as_str().unwrap().into())
@@ -298,7 +305,7 @@ impl Socket {
             let name: reqwest::header::HeaderName = name.parse().unwrap();
             request.headers_mut().insert(name, value.parse().unwrap());
         }
-        match soon("a connection", connect_async(request)).await {
+        match soon("a connection", Box::pin(connect_async(request))).await {
             Ok((stream, _)) => Ok(Self { stream }),
             Err(WsError::Http(response)) => Err(response.status().as_u16()),
             Err(error) => panic!("could not connect: {error}"),
@@ -362,7 +369,11 @@ impl Socket {
     }
 
     /// Waits for something about an address, and passes over everything else.
-    pub(crate) async fn wait_for<T>(&mut self, address: &str, mut pick: impl FnMut(&Heard) -> Option<T>) -> T {
+    pub(crate) async fn wait_for<T>(
+        &mut self,
+        address: &str,
+        mut pick: impl FnMut(&Heard) -> Option<T>,
+    ) -> T {
         loop {
             let (about, heard) = self.hear().await;
             if about == address
@@ -504,7 +515,10 @@ fn read_frame(frame: &[u8]) -> (String, Heard) {
 
 pub(crate) fn entries(payload: &[u8]) -> Vec<(u64, u64, Value)> {
     let entries = read_presence(payload).unwrap();
-    entries.iter().map(|entry| (entry.client, entry.clock, serde_json::from_str(entry.state).unwrap())).collect()
+    entries
+        .iter()
+        .map(|entry| (entry.client, entry.clock, serde_json::from_str(entry.state).unwrap()))
+        .collect()
 }
 
 /// One copy of a document.
@@ -533,6 +547,14 @@ impl Replica {
         let text = self.doc.get_or_insert_text("content");
         let mut transaction = self.doc.transact_mut();
         text.insert(&mut transaction, at, what);
+        transaction.encode_update_v1()
+    }
+
+    /// Deletes, and gives the update that says so.
+    pub(crate) fn remove(&self, at: u32, length: u32) -> Vec<u8> {
+        let text = self.doc.get_or_insert_text("content");
+        let mut transaction = self.doc.transact_mut();
+        text.remove_range(&mut transaction, at, length);
         transaction.encode_update_v1()
     }
 

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use crate::support::{Api, TestServer, soon, update};
 
-const PROGRAM: &str = "def add_up(items):\n    total = 0\n    for item in items:\n        total += item\n    return total\n";
+const PROGRAM: &str =
+    "def add_up(items):\n    total = 0\n    for item in items:\n        total += item\n    return total\n";
 
 async fn finished(api: &Api, project: &str, turn: &str) -> Value {
     soon("the turn to end", async {
@@ -61,7 +62,8 @@ async fn a_turn_started_by_call_is_seen_by_everybody() {
     let viewer = server.member(&ada, &project, "viewer", "Vi").await;
     let replica = watcher.join(&format!("{project}/turns"), viewer.token()).await;
 
-    let params = json!({"prompt": "rename total to sum", "document": document, "selection": {"start": 0, "end": 5}});
+    let params =
+        json!({"prompt": "rename total to sum", "document": document, "selection": {"start": 0, "end": 5}});
     let answer = socket.call(&project, 1, "turn.start", params).await;
     let turn = answer["result"]["turn"]["id"].as_str().unwrap_or_else(|| panic!("{answer}"));
     loop {
@@ -82,10 +84,14 @@ async fn what_makes_no_sense_as_a_turn_is_refused() {
     ada.post(&turns, json!({"prompt": ""})).await.expect_problem(400, "bad_request");
     ada.post(&turns, json!({"prompt": "x".repeat(40_000)})).await.expect_problem(413, "too_large");
     ada.post(&turns, json!({"prompt": "x", "agent": "nobody"})).await.expect_problem(404, "agent_not_found");
-    ada.post(&turns, json!({"prompt": "x", "document": project})).await.expect_problem(404, "document_not_found");
+    ada.post(&turns, json!({"prompt": "x", "document": project}))
+        .await
+        .expect_problem(404, "document_not_found");
     ada.post(&turns, json!({"prompt": "x", "model": "y"})).await.expect_problem(400, "bad_request");
     let unknown = format!("{turns}/{project}");
     ada.get(&unknown).await.expect_problem(404, "turn_not_found");
     ada.post(&format!("{unknown}/interrupt"), json!({})).await.expect_problem(404, "turn_not_found");
-    ada.post(&format!("{unknown}/accept"), json!({"hunks": ["1"]})).await.expect_problem(501, "not_supported");
+    ada.post(&format!("{unknown}/accept"), json!({"hunks": ["1"]}))
+        .await
+        .expect_problem(501, "not_supported");
 }
