@@ -351,7 +351,7 @@ async fn the_upgrade_has_to_be_one() {
 /// never does.
 #[tokio::test]
 async fn a_peer_that_does_not_read_holds_nobody_up() {
-    for unread in [Duration::from_secs(60), Duration::from_millis(300)] {
+    for unread in [Duration::from_mins(1), Duration::from_millis(300)] {
         let server = TestServer::with(|config| config.limits.sockets.unread = unread).await;
         let (ada, project) = server.project().await;
         let id = ada.document(&project, "a.txt", "").await;

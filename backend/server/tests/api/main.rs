@@ -1,5 +1,7 @@
 //! The product from outside: a real listener, real sockets, the demo model.
 
+#![expect(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
 mod documents;
 mod hocuspocus;
 mod http;
