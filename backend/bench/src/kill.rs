@@ -74,8 +74,8 @@ struct Figures {
 struct World {
     options: KillOptions,
     server: ServerOptions,
-    folder: tempfile::TempDir,
     process: Option<Process>,
+    folder: tempfile::TempDir,
     /// Where the server is; nobody while it is down.
     place: watch::Sender<Option<String>>,
     project: NewProject,

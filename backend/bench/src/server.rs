@@ -13,6 +13,9 @@ use tokio::process::{Child, ChildStdout, Command};
 const START_TIME: Duration = Duration::from_secs(30);
 /// How long a program may take to stop when it is asked to.
 const STOP_TIME: Duration = Duration::from_secs(20);
+/// How often, and in which rhythm, a dropped program is looked after until it is gone.
+const REAP_TRIES: u32 = 200;
+const REAP_PAUSE: Duration = Duration::from_millis(2);
 /// One tick of `/proc/PID/stat`: the kernel's fixed unit towards programs, whatever its own clock does.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -130,6 +133,19 @@ impl Process {
             .with_context(|| format!("the program did not stop within {STOP_TIME:?}"))??;
         self.drain.abort();
         if ended.success() { Ok(()) } else { bail!("the program stopped with {ended}") }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // Gone before its folder is removed, or it would write into it again. Fails where it has ended already.
+        let _ = self.child.start_kill();
+        for _ in 0..REAP_TRIES {
+            if !matches!(self.child.try_wait(), Ok(None)) {
+                return;
+            }
+            std::thread::sleep(REAP_PAUSE);
+        }
     }
 }
 
