@@ -178,7 +178,7 @@ impl World {
         let options = options.clone();
         let process = Some(process);
         let figures = Figures::default();
-        Ok(Self { options, server, folder, process, place, project, document, typists, random, figures })
+        Ok(Self { options, server, process, folder, place, project, document, typists, random, figures })
     }
 
     fn api(&self) -> anyhow::Result<Api> {
