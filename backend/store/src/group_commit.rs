@@ -4,6 +4,9 @@
 //! arrived while the commit before was under way. While the database cannot write, the group at hand is
 //! tried again, in order, and holds everybody behind it: nothing is acknowledged that is not committed,
 //! and nothing overtakes.
+//!
+//! Housekeeping goes through the same task, in short steps, when nobody waits; on a busy log one step in
+//! a while.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,8 +46,18 @@ const RETRY_LONGEST: Duration = Duration::from_secs(2);
 /// How long a store that is being closed goes on trying.
 const CLOSE_GRACE: Duration = Duration::from_secs(5);
 
+/// Least time between two steps of housekeeping while writes wait. A step is bounded to a few
+/// milliseconds, so housekeeping takes a small part of a busy writer's time.
+const CHORE_GAP: Duration = Duration::from_millis(100);
+
 /// What can commit a group of writes.
 pub(crate) trait Committer: Send + 'static {
+    /// A short step of housekeeping, with whatever it takes to tell how it went.
+    type Chore: Send + 'static;
+
+    /// Does a step of housekeeping, in a transaction of its own.
+    fn chore(&mut self, chore: Self::Chore) -> impl Future<Output = ()> + Send;
+
     /// Commits the writes in order, in one transaction, and answers each.
     ///
     /// `Err` means that nothing of the group was committed, or that nobody knows, and that the same group
@@ -54,8 +67,9 @@ pub(crate) trait Committer: Send + 'static {
         writes: impl ExactSizeIterator<Item = &'a Write> + Send,
     ) -> impl Future<Output = Result<Vec<Result<Committed, StoreError>>, StoreError>> + Send;
 
-    /// Lets go of the database in good order.
-    fn close(self) -> impl Future<Output = ()> + Send;
+    /// Lets go of the database in good order. `clean` when the store was closed by its owner and all
+    /// that was handed in is committed.
+    fn close(self, clean: bool) -> impl Future<Output = ()> + Send;
 }
 
 struct Job {
@@ -75,19 +89,30 @@ pub(crate) struct GroupCommit {
 }
 
 impl GroupCommit {
-    pub(crate) fn start(committer: impl Committer, clock: Arc<dyn Clock>) -> Self {
+    /// Starts the task. Housekeeping is handed in through the second part, one step at a time.
+    pub(crate) fn start<C: Committer>(committer: C, clock: Arc<dyn Clock>) -> (Self, mpsc::Sender<C::Chore>) {
+        let (chore_sender, chores) = mpsc::channel(1);
         let (queue, jobs) = mpsc::channel(QUEUE_WRITES);
         let (health_sender, health) = watch::channel(Health::Healthy);
         let (closing, closing_seen) = watch::channel(false);
-        let writer =
-            Writer { committer, jobs, health: health_sender, closing: closing_seen, give_up_at: None, clock };
-        Self {
+        let writer = Writer {
+            committer,
+            jobs,
+            chores,
+            last_chore: Instant::now(),
+            health: health_sender,
+            closing: closing_seen,
+            give_up_at: None,
+            clock,
+        };
+        let log = Self {
             queue,
             room: Arc::new(Semaphore::new(QUEUE_BYTES)),
             health,
             closing,
             writer: tokio::sync::Mutex::new(Some(tokio::spawn(writer.run()))),
-        }
+        };
+        (log, chore_sender)
     }
 
     pub(crate) async fn submit(&self, write: Write) -> Result<Commit, StoreError> {
@@ -120,9 +145,11 @@ impl GroupCommit {
 
 /// The task. It waits for a job, gathers what else is there, commits, answers, and begins again; it ends
 /// when the store is closed or dropped and the queue is empty.
-struct Writer<C> {
+struct Writer<C: Committer> {
     committer: C,
     jobs: mpsc::Receiver<Job>,
+    chores: mpsc::Receiver<C::Chore>,
+    last_chore: Instant,
     health: watch::Sender<Health>,
     closing: watch::Receiver<bool>,
     /// Set by the first failure after the end was announced.
@@ -133,6 +160,7 @@ struct Writer<C> {
 impl<C: Committer> Writer<C> {
     async fn run(mut self) {
         let mut group = Vec::new();
+        let mut gave_up = false;
         while let Some(first) = self.next().await {
             self.gather(first, &mut group);
             match self.commit(&group).await {
@@ -143,6 +171,7 @@ impl<C: Committer> Writer<C> {
                     }
                 }
                 Err(why) => {
+                    gave_up = true;
                     for job in group.drain(..) {
                         let why = why.clone();
                         let _ = job.answer.send(Err(StoreError::Unavailable { why, source: None }));
@@ -150,17 +179,30 @@ impl<C: Committer> Writer<C> {
                 }
             }
         }
-        self.committer.close().await;
+        // Whoever waits for a step of housekeeping waits in vain from here on.
+        self.chores.close();
+        let clean = *self.closing.borrow() && !gave_up;
+        self.committer.close(clean).await;
     }
 
     async fn next(&mut self) -> Option<Job> {
-        if !self.is_closing() {
-            tokio::select! {
-                biased;
-                job = self.jobs.recv() => return job,
-                // An error means that the store was dropped, which ends the queue as well.
-                _ = self.closing.wait_for(|closing| *closing) => {}
+        while !self.is_closing() {
+            let mut chore = None;
+            if self.last_chore.elapsed() >= CHORE_GAP {
+                chore = self.chores.try_recv().ok();
             }
+            if chore.is_none() {
+                chore = tokio::select! {
+                    biased;
+                    job = self.jobs.recv() => return job,
+                    // An error means that the store was dropped, which ends the queue as well.
+                    _ = self.closing.wait_for(|closing| *closing) => break,
+                    Some(chore) = self.chores.recv() => Some(chore),
+                };
+            }
+            let Some(chore) = chore else { continue };
+            self.committer.chore(chore).await;
+            self.last_chore = Instant::now();
         }
         self.jobs.close();
         self.jobs.recv().await
@@ -270,6 +312,13 @@ mod tests {
     }
 
     impl Committer for Scripted {
+        type Chore = &'static str;
+
+        async fn chore(&mut self, chore: &'static str) {
+            let _open = self.gate.lock().await;
+            self.groups.send(vec![format!("chore {chore}")]).unwrap();
+        }
+
         async fn commit_group<'a>(
             &'a mut self,
             writes: impl ExactSizeIterator<Item = &'a Write> + Send,
@@ -291,7 +340,9 @@ mod tests {
                 .collect())
         }
 
-        async fn close(self) {}
+        async fn close(self, clean: bool) {
+            let _ = self.groups.send(vec![format!("closed, clean: {clean}")]);
+        }
     }
 
     fn named(name: &str) -> Write {
@@ -308,6 +359,7 @@ mod tests {
 
     struct Story {
         log: Arc<GroupCommit>,
+        chores: mpsc::Sender<&'static str>,
         groups: UnboundedReceiver<Vec<String>>,
         broken: Arc<AtomicBool>,
         gate: Arc<tokio::sync::Mutex<()>>,
@@ -323,8 +375,8 @@ mod tests {
             gate: Arc::clone(&gate),
             committed: Arc::default(),
         };
-        let log = Arc::new(GroupCommit::start(scripted, Arc::new(ManualClock::default())));
-        Story { log, groups: seen, broken, gate }
+        let (log, chores) = GroupCommit::start(scripted, Arc::new(ManualClock::default()));
+        Story { log: Arc::new(log), chores, groups: seen, broken, gate }
     }
 
     async fn seq(commit: Commit) -> u64 {
@@ -444,6 +496,36 @@ mod tests {
         drop(story.log);
         assert_eq!(seq(commit).await, 1);
         story.groups.recv().await.unwrap();
+        assert_eq!(story.groups.recv().await.unwrap(), ["closed, clean: false"]);
         assert_eq!(story.groups.recv().await, None, "and then its writer ends");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn housekeeping_waits_for_writers_and_yet_gets_its_turn() {
+        let mut story = story();
+        let gate = story.gate.lock().await;
+        let first = story.log.submit(named("a")).await.unwrap();
+        assert_eq!(story.groups.recv().await.unwrap(), ["a"]);
+        let second = story.log.submit(named("b")).await.unwrap();
+        story.chores.send("one").await.unwrap();
+        drop(gate);
+        assert_eq!(story.groups.recv().await.unwrap(), ["b"]);
+        assert_eq!(story.groups.recv().await.unwrap(), ["chore one"]);
+        assert_eq!((seq(first).await, seq(second).await), (1, 2));
+
+        // When it has waited long enough it comes first, once.
+        let gate = story.gate.lock().await;
+        let third = story.log.submit(named("c")).await.unwrap();
+        assert_eq!(story.groups.recv().await.unwrap(), ["c"]);
+        let fourth = story.log.submit(named("d")).await.unwrap();
+        story.chores.send("two").await.unwrap();
+        tokio::time::advance(CHORE_GAP).await;
+        drop(gate);
+        assert_eq!(story.groups.recv().await.unwrap(), ["chore two"]);
+        assert_eq!(story.groups.recv().await.unwrap(), ["d"]);
+        assert_eq!((seq(third).await, seq(fourth).await), (3, 4));
+        story.log.close().await;
+        assert_eq!(story.groups.recv().await.unwrap(), ["closed, clean: true"]);
+        story.chores.send("three").await.unwrap_err();
     }
 }

@@ -1,21 +1,26 @@
 //! What is kept.
 //!
 //! [`Store`] is the contract; [`SqliteStore`] keeps it in one file. Read `record` (what is kept), `write`
-//! (what is written), the trait below, then `group_commit` and `sqlite`. `clock` has the time and the ids
-//! everybody is given.
+//! (what is written), the trait below, then `group_commit` and `sqlite`. `history` packs old log rows,
+//! [`backup`] copies a database and puts it back, `in_flight` remembers across a crash what was being
+//! applied. `clock` has the time and the ids everybody is given.
 //!
 //! The store knows bytes, numbers and rows. What an update means is left to `sync`, who may do what to
 //! `server`.
 
+pub mod backup;
 mod clock;
 mod error;
 mod group_commit;
+mod history;
+mod in_flight;
 pub mod migrate;
 mod record;
 mod sqlite;
 mod write;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
 use time::OffsetDateTime;
 use tokio::sync::watch;
@@ -24,10 +29,11 @@ pub use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 
 pub use crate::clock::{Clock, Ids, ManualClock, SeededIds, SystemClock, SystemIds};
 pub use crate::error::{Conflict, StoreError};
+pub use crate::in_flight::{InFlight, Slot};
 pub use crate::record::{
     Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, Invite, LedgerEntry,
-    LedgerKind, LoadedDocument, Member, Membership, Project, Session, Snapshot, Stamp, StoredLedgerEntry,
-    StoredUpdate, Token, TurnError, TurnRecord,
+    LedgerKind, LoadedDocument, Member, Membership, Project, Quarantined, ReadableDocument, Recovery,
+    Session, Snapshot, Stamp, StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord,
 };
 pub use crate::sqlite::SqliteStore;
 pub use crate::write::{Change, ClientAdvance, Commit, Committed, NewSnapshot, NewUpdate, TurnUpdate, Write};
@@ -75,6 +81,32 @@ pub trait Store: Send + Sync + 'static {
     async fn put_snapshot(&self, snapshot: NewSnapshot) -> Result<(), StoreError> {
         self.commit(Write::changes([Change::PutSnapshot(snapshot)])).await.map(drop)
     }
+
+    /// Puts an update away, so that it is not applied again.
+    async fn put_quarantine(
+        &self,
+        document: DocumentId,
+        hash: Hash,
+        bytes: Bytes,
+        reason: &str,
+    ) -> Result<(), StoreError> {
+        let change = Change::Quarantine { document, hash, bytes, reason: reason.to_owned() };
+        self.commit(Write::changes([change])).await.map(drop)
+    }
+
+    /// Counts a failed attempt to load a document, and tells how many there were in a row.
+    async fn note_load_failure(&self, document: DocumentId) -> Result<u32, StoreError> {
+        self.commit(Write::changes([Change::NoteLoadFailure { document }])).await?;
+        self.load_failures(document).await
+    }
+
+    /// Forgets failed attempts to load a document.
+    async fn clear_load_failures(&self, document: DocumentId) -> Result<(), StoreError> {
+        self.commit(Write::changes([Change::ClearLoadFailures { document }])).await.map(drop)
+    }
+
+    /// How the last run of a server on this database ended, as it was found at opening.
+    fn recovery(&self) -> Recovery;
 
     /// Whether writes are being committed, now and from now on.
     fn health(&self) -> watch::Receiver<Health>;
@@ -141,13 +173,38 @@ pub trait Store: Send + Sync + 'static {
     /// missing one, is [`StoreError::Corrupt`].
     async fn load_document(&self, id: DocumentId) -> Result<Option<LoadedDocument>, StoreError>;
 
-    /// Up to `limit` updates of the document's epoch with numbers above `seq`, in order.
+    /// What can be read of a document whose log is damaged: its newest undamaged snapshot and what
+    /// follows it up to the first damaged or missing update.
+    ///
+    /// For opening it read-only when [`load_document`](Self::load_document) says
+    /// [`StoreError::Corrupt`], or when loading it ends in a crash.
+    async fn load_readable(&self, id: DocumentId) -> Result<Option<ReadableDocument>, StoreError>;
+
+    /// Up to `limit` updates of the document's epoch with numbers above `seq`, in order, wherever they
+    /// are kept.
     async fn updates_after(
         &self,
         document: DocumentId,
         seq: u64,
         limit: u32,
     ) -> Result<Vec<StoredUpdate>, StoreError>;
+
+    /// Up to `limit` updates of the document's epoch from the number `from_seq` on, in order, from the
+    /// live log and from history segments alike. Numbers begin at 1.
+    async fn history(
+        &self,
+        document: DocumentId,
+        from_seq: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredUpdate>, StoreError> {
+        self.updates_after(document, from_seq.saturating_sub(1), limit).await
+    }
+
+    /// The updates of a document that are not to be applied, the oldest first.
+    async fn quarantined(&self, document: DocumentId) -> Result<Vec<Quarantined>, StoreError>;
+
+    /// How often in a row a document could not be loaded.
+    async fn load_failures(&self, document: DocumentId) -> Result<u32, StoreError>;
 
     /// The client ids used or reserved in a document, by id.
     async fn clients_of(&self, document: DocumentId) -> Result<Vec<ClientRecord>, StoreError>;

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use sqlx::SqliteConnection;
-use sqlx::migrate::{Migrate as _, MigrateError, Migrator};
+use sqlx::migrate::{AppliedMigration, Migrate as _, MigrateError, Migrator};
 
 use crate::error::StoreError;
 use crate::sqlite;
@@ -59,7 +59,26 @@ async fn missing(connection: &mut SqliteConnection) -> Result<Vec<Pending>, Stor
     let table = &SQLITE.table_name;
     connection.ensure_migrations_table(table).await.map_err(migration_error)?;
     let applied = connection.list_applied_migrations(table).await.map_err(migration_error)?;
-    for step in &applied {
+    compare(&applied)?;
+    let missing = SQLITE.iter().filter(|step| applied.iter().all(|done| done.version != step.version));
+    Ok(missing
+        .map(|step| Pending { version: step.version, description: step.description.to_string() })
+        .collect())
+}
+
+/// Whether every step that was applied to a database is known here. Changes nothing.
+///
+/// `Err(None)` when the database was never made by steps of ours.
+pub(crate) async fn check_known(connection: &mut SqliteConnection) -> Result<(), Option<StoreError>> {
+    let applied = connection.list_applied_migrations(&SQLITE.table_name).await.map_err(|_| None)?;
+    if applied.is_empty() {
+        return Err(None);
+    }
+    compare(&applied).map_err(Some)
+}
+
+fn compare(applied: &[AppliedMigration]) -> Result<(), StoreError> {
+    for step in applied {
         let Some(known) = SQLITE.iter().find(|known| known.version == step.version) else {
             return Err(StoreError::NewerSchema { version: step.version });
         };
@@ -67,10 +86,7 @@ async fn missing(connection: &mut SqliteConnection) -> Result<Vec<Pending>, Stor
             return Err(migration_error(MigrateError::VersionMismatch(step.version)));
         }
     }
-    let missing = SQLITE.iter().filter(|step| applied.iter().all(|done| done.version != step.version));
-    Ok(missing
-        .map(|step| Pending { version: step.version, description: step.description.to_string() })
-        .collect())
+    Ok(())
 }
 
 fn migration_error(error: MigrateError) -> StoreError {

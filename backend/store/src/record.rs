@@ -273,6 +273,47 @@ pub struct LoadedDocument {
     pub updates: Vec<StoredUpdate>,
 }
 
+/// What can still be read of a document whose log is damaged.
+#[derive(Debug)]
+pub struct ReadableDocument {
+    /// The document.
+    pub document: Document,
+    /// Its newest undamaged snapshot.
+    pub snapshot: Option<Snapshot>,
+    /// The updates after the snapshot, without gaps, up to the first damaged one.
+    pub updates: Vec<StoredUpdate>,
+    /// What ends them: [`StoreError::Corrupt`](crate::StoreError::Corrupt), or `None` when all is well.
+    pub damage: Option<crate::StoreError>,
+}
+
+/// An update that is not to be applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Quarantined {
+    /// The document it was for.
+    pub document: DocumentId,
+    /// The hash of its bytes.
+    pub hash: Hash,
+    /// Its bytes; empty where only the hash is known.
+    pub bytes: Bytes,
+    /// What it did, or would do, in words.
+    pub reason: String,
+    /// When it was put away.
+    pub at: OffsetDateTime,
+}
+
+/// How the last run of a server on this database ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovery {
+    /// The last run did not close the database: it was killed, it crashed, the power went, or it could
+    /// not write what it had. `false` for a new database.
+    pub unclean_stop: bool,
+    /// When a backup was last restored into this database, if ever. People may hold what is newer than
+    /// the backup.
+    pub restored_at: Option<OffsetDateTime>,
+    /// The server run that had the database last, where it said so.
+    pub previous_node: Option<NodeId>,
+}
+
 /// Whom a Yjs client id belongs to in a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ClientOwner {

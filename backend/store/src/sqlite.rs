@@ -1,29 +1,41 @@
 //! The embedded store: one SQLite file, one writer, a few readers.
 
 mod change;
-mod open;
+mod log;
+pub(crate) mod meta;
+pub(crate) mod open;
+mod prune;
 mod read;
 mod record;
 mod row;
 mod update;
+pub(crate) mod verify;
 
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use sqlx::sqlite::SqliteConnectOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, SqliteConnection, SqlitePool};
+use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, SqlitePool};
 use time::OffsetDateTime;
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
 use tracing::debug;
 
+use ensemble_protocol::id::DocumentId;
+
+use crate::backup::{Backup, BackupError};
 use crate::clock::{Clock, SystemClock};
 use crate::error::StoreError;
 use crate::group_commit::{Committer, GroupCommit};
-use crate::write::{Committed, Write};
+use crate::record::Recovery;
+use crate::write::{Change, Committed, Write};
 
 pub(crate) use self::open::open_alone;
-use self::open::{Durability, Home};
-use self::row::{store_error, to_micros};
+use self::open::{Durability, Files, Home};
+use self::prune::{Move, Pruner, Wanted};
+pub(crate) use self::row::store_error;
+use self::row::{is_disk_failure, to_micros};
 
 /// Connections that read. Reads are short and the disk is shared, so a few are enough.
 const READERS: u32 = 4;
@@ -37,7 +49,9 @@ pub struct SqliteStore {
     readers: SqlitePool,
     clock: Arc<dyn Clock>,
     max_pages: Arc<AtomicU64>,
-    _home: Arc<Home>,
+    recovery: Recovery,
+    pruner: Mutex<Option<JoinHandle<()>>>,
+    home: Arc<Home>,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -81,19 +95,54 @@ impl SqliteStore {
         let options = open::writer_options(home.path(), durability);
         let mut connection = open::connect_writer(&options, home.path()).await?;
         crate::migrate::run(&mut connection).await?;
+        let recovery = begin_run(&mut connection).await?;
         let readers = open::connect_readers(home.path(), READERS).await?;
         let max_pages = Arc::new(AtomicU64::new(MAX_PAGES));
+        let (wanted, heard) = prune::wanted();
         let writer = SqliteWriter {
             connection: Some(connection),
             options,
             clock: Arc::clone(&clock),
             max_pages: Arc::clone(&max_pages),
             pages_set: MAX_PAGES,
-            _home: Arc::clone(&home),
+            wanted: wanted.clone(),
+            files: Files::of(&home)?,
+            home: Arc::clone(&home),
         };
-        let log = GroupCommit::start(writer, Arc::clone(&clock));
-        Ok(Self { log, readers, clock, max_pages, _home: home })
+        let (log, chores) = GroupCommit::start(writer, Arc::clone(&clock));
+        let pruner = Pruner::new(&wanted, heard, readers.clone(), chores, Arc::clone(&home));
+        let pruner = Mutex::new(Some(tokio::spawn(pruner.run())));
+        Ok(Self { log, readers, clock, max_pages, recovery, pruner, home })
     }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        self.home.path()
+    }
+
+    /// Copies the database as it is at this moment into `file`, while everything goes on.
+    ///
+    /// As [`backup::create`](crate::backup::create), but it works even when the database file has been
+    /// removed from its folder: a way to save what this process still has open.
+    pub async fn backup(&self, file: impl AsRef<Path>) -> Result<Backup, BackupError> {
+        // A connection of its own from here on, for those of the pool may not even write to other files.
+        let connection = self.readers.acquire().await.map_err(store_error)?.detach();
+        crate::backup::copy_out(connection, file.as_ref()).await
+    }
+}
+
+/// Reads how the last run ended and writes down that this one has begun.
+async fn begin_run(connection: &mut SqliteConnection) -> Result<Recovery, StoreError> {
+    let recovery = meta::recovery(connection).await?;
+    if recovery.unclean_stop {
+        // What the write-ahead log holds may have been read from the system's memory and not be on disk,
+        // when the run before ended because the disk failed. Moving it into the database file writes all
+        // of it once more, and waits for the disk.
+        let sql = "pragma wal_checkpoint(truncate)";
+        sqlx::query(sql).execute(&mut *connection).await.map_err(store_error)?;
+    }
+    meta::mark_open(connection).await?;
+    Ok(recovery)
 }
 
 /// Size of a page of the file, SQLite's default.
@@ -110,44 +159,102 @@ struct SqliteWriter {
     clock: Arc<dyn Clock>,
     max_pages: Arc<AtomicU64>,
     pages_set: u64,
-    _home: Arc<Home>,
+    wanted: Wanted,
+    /// What the files were when they were opened.
+    files: Files,
+    home: Arc<Home>,
 }
 
 impl Committer for SqliteWriter {
+    type Chore = Move;
+
     async fn commit_group<'a>(
         &'a mut self,
         writes: impl ExactSizeIterator<Item = &'a Write> + Send,
     ) -> Result<Vec<Result<Committed, StoreError>>, StoreError> {
         let at = micro_precision(self.clock.now());
+        self.files.check()?;
+        let mut snapshots = Vec::new();
+        let writes = writes.inspect(|write| snapshots.extend(write.changes.iter().filter_map(snapshot_of)));
         let connection = self.connection().await?;
         let outcome = commit_group(connection, writes, at).await;
-        if outcome.is_err() {
-            // SQLite may have rolled back by itself; if it neither did nor can now, the connection is
-            // of no use any more.
-            let rolled_back = sqlx::query("rollback").execute(&mut *connection).await;
-            let alive = sqlx::query("begin immediate").execute(&mut *connection).await.is_ok()
-                && sqlx::query("rollback").execute(&mut *connection).await.is_ok();
-            if !alive {
-                debug!(?rolled_back, "the writing connection is opened again");
-                self.connection = None;
-            }
+        match &outcome {
+            Ok(_) => snapshots.into_iter().for_each(|document| self.wanted.look_at(document)),
+            Err(error) => self.recover(error).await,
         }
         outcome
     }
 
-    async fn close(mut self) {
+    async fn chore(&mut self, order: Move) {
+        let now = micro_precision(self.clock.now());
+        match self.files.check() {
+            Ok(()) => {}
+            Err(error) => return order.refuse(error),
+        }
+        match self.connection().await {
+            Ok(connection) => {
+                if !prune::make_move(connection, order, now).await {
+                    self.disconnect().await;
+                }
+            }
+            Err(error) => order.refuse(error),
+        }
+    }
+
+    async fn close(mut self, clean: bool) {
+        if clean
+            && self.files.check().is_ok()
+            && let Ok(connection) = self.connection().await
+            && let Err(error) = meta::mark_closed(connection).await
+        {
+            debug!(%error, "that the database was closed could not be written down");
+        }
+        self.disconnect().await;
+    }
+}
+
+/// The document whose snapshot this is.
+fn snapshot_of(change: &Change) -> Option<DocumentId> {
+    match change {
+        Change::PutSnapshot(snapshot) => Some(snapshot.document),
+        _ => None,
+    }
+}
+
+impl SqliteWriter {
+    /// Makes the connection fit for another attempt after a group failed.
+    async fn recover(&mut self, error: &StoreError) {
+        let Some(connection) = self.connection.as_mut() else { return };
+        // SQLite may have rolled back by itself; if it neither did nor can now, the connection is of no
+        // use any more.
+        let rolled_back = sqlx::query("rollback").execute(&mut *connection).await;
+        // After the disk failed nothing the connection remembers of the file is relied on. The next
+        // attempt writes the whole group again over what this one may have left, and waits for the disk
+        // again: an fsync that failed is never repeated alone, for its second answer would be a lie.
+        let alive = !is_disk_failure(error)
+            && sqlx::query("begin immediate").execute(&mut *connection).await.is_ok()
+            && sqlx::query("rollback").execute(&mut *connection).await.is_ok();
+        if !alive {
+            debug!(?rolled_back, "the writing connection is opened again");
+            self.disconnect().await;
+        }
+    }
+
+    /// Closes the connection; the next use opens another.
+    async fn disconnect(&mut self) {
+        self.files.closed();
         if let Some(connection) = self.connection.take()
             && let Err(error) = connection.close().await
         {
             debug!(%error, "the writing connection did not close well");
         }
     }
-}
 
-impl SqliteWriter {
     async fn connection(&mut self) -> Result<&mut SqliteConnection, StoreError> {
         if self.connection.is_none() {
-            self.connection = Some(self.options.connect().await.map_err(store_error)?);
+            let connection = open::connect_writer(&self.options, self.home.path()).await?;
+            self.connection = Some(connection);
+            self.files.opened()?;
             self.pages_set = MAX_PAGES;
         }
         let connection = self.connection.as_mut().expect("it was just opened");

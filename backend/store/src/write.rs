@@ -5,7 +5,7 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use ensemble_protocol::id::{
-    DocumentId, InviteId, MemberId, ProjectId, Role, SessionId, TokenId, TurnId, Version,
+    DocumentId, InviteId, MemberId, NodeId, ProjectId, Role, SessionId, TokenId, TurnId, Version,
 };
 use ensemble_protocol::rest::{Review, TurnStatus};
 use time::OffsetDateTime;
@@ -255,6 +255,34 @@ pub enum Change {
     PutHunk(Box<HunkRecord>),
     /// Keeps a snapshot, and of the document's snapshots the newest three.
     PutSnapshot(NewSnapshot),
+    /// Puts an update away, so that it is not applied again. No harm if it is already.
+    Quarantine {
+        /// The document it is for.
+        document: DocumentId,
+        /// The hash of its bytes.
+        hash: Hash,
+        /// Its bytes; empty where only the hash is known.
+        bytes: Bytes,
+        /// What it did, in words.
+        reason: String,
+    },
+    /// Counts a failed attempt to load a document.
+    NoteLoadFailure {
+        /// The document.
+        document: DocumentId,
+    },
+    /// Forgets the failed attempts: the document was loaded. No harm if there were none.
+    ClearLoadFailures {
+        /// The document.
+        document: DocumentId,
+    },
+    /// Says which run of a server has the database, for [`Recovery::previous_node`] of the next.
+    ///
+    /// [`Recovery::previous_node`]: crate::Recovery::previous_node
+    AnnounceNode {
+        /// The run.
+        node: NodeId,
+    },
 }
 
 impl Change {
@@ -266,6 +294,7 @@ impl Change {
                 Self::CreateTurn(turn) => turn.prompt.len() + turn.answer.len(),
                 Self::UpdateTurn { update, .. } => update.answer.as_ref().map_or(0, String::len),
                 Self::PutSnapshot(snapshot) => snapshot.bytes.len(),
+                Self::Quarantine { bytes, reason, .. } => bytes.len() + reason.len(),
                 Self::CreateMember { name, .. }
                 | Self::RenameMember { name, .. }
                 | Self::CreateProject { name, .. }

@@ -98,8 +98,17 @@ const DROP_OLD_SNAPSHOTS: &str = "
     )";
 const SELECT_EPOCH: &str = "select epoch from documents where id = $1";
 
+const PUT_QUARANTINE: &str = "
+    insert into quarantine (document, hash, bytes, reason, at) values ($1, $2, $3, $4, $5)
+    on conflict (document, hash) do nothing";
+
+const NOTE_LOAD_FAILURE: &str = "
+    insert into load_failures (document, failures, at) values ($1, 1, $2)
+    on conflict (document) do update set failures = failures + 1, at = excluded.at";
+const CLEAR_LOAD_FAILURES: &str = "delete from load_failures where document = $1";
+
 /// Snapshots kept of a document: should the newest be damaged there is another, and one for luck.
-const SNAPSHOTS_KEPT: u32 = 3;
+pub(super) const SNAPSHOTS_KEPT: u32 = 3;
 
 pub(super) async fn apply(
     connection: &mut SqliteConnection,
@@ -206,6 +215,23 @@ pub(super) async fn apply(
         Change::UpdateTurn { id, update } => update_turn(connection, *id, update).await?,
         Change::PutHunk(hunk) => put_hunk(connection, hunk).await?,
         Change::PutSnapshot(snapshot) => put_snapshot(connection, snapshot, now).await?,
+        Change::Quarantine { document, hash, bytes, reason } => {
+            let insert = query(PUT_QUARANTINE, document.as_bytes())
+                .bind(hash.0.as_slice())
+                .bind(bytes.as_ref())
+                .bind(reason)
+                .bind(now);
+            run(connection, insert).await?;
+        }
+        Change::NoteLoadFailure { document } => {
+            run(connection, query(NOTE_LOAD_FAILURE, document.as_bytes()).bind(now)).await?;
+        }
+        Change::ClearLoadFailures { document } => {
+            run(connection, query(CLEAR_LOAD_FAILURES, document.as_bytes())).await?;
+        }
+        Change::AnnounceNode { node } => {
+            super::meta::put(connection, super::meta::NODE, &node.to_string()).await?;
+        }
     }
     Ok(())
 }

@@ -41,7 +41,7 @@ pub(crate) struct Home {
 }
 
 impl Home {
-    pub(super) fn at(path: &Path) -> Result<Self, StoreError> {
+    pub(crate) fn at(path: &Path) -> Result<Self, StoreError> {
         let path = std::path::absolute(path).map_err(|error| unusable(path, error))?;
         if let Some(folder) = path.parent() {
             make_folder(folder)?;
@@ -73,6 +73,83 @@ impl Home {
     }
 }
 
+/// Which files were opened, to notice when others, or none, are in their place: what is written then would
+/// be gone with the process.
+#[derive(Debug)]
+pub(super) struct Files {
+    database: (PathBuf, Identity),
+    /// Known while the writing connection is open: the last connection to close takes the log away.
+    log: Option<(PathBuf, Identity)>,
+}
+
+impl Files {
+    /// The files of a database that has just been opened for writing.
+    pub(super) fn of(home: &Home) -> Result<Self, StoreError> {
+        let database = home.path.clone();
+        let identity = Identity::of(&database).map_err(|error| unusable(&database, error))?;
+        let mut files = Self { database: (database, identity), log: None };
+        files.opened()?;
+        Ok(files)
+    }
+
+    /// The writing connection was opened.
+    pub(super) fn opened(&mut self) -> Result<(), StoreError> {
+        let mut log = self.database.0.clone().into_os_string();
+        log.push("-wal");
+        let log = PathBuf::from(log);
+        let identity = Identity::of(&log).map_err(|error| unusable(&log, error))?;
+        self.log = Some((log, identity));
+        Ok(())
+    }
+
+    /// The writing connection was closed.
+    pub(super) fn closed(&mut self) {
+        self.log = None;
+    }
+
+    /// Fails when a file is not there any more. Costs two look-ups of a name, next to nothing beside a
+    /// commit.
+    pub(super) fn check(&self) -> Result<(), StoreError> {
+        for (path, identity) in [&self.database].into_iter().chain(&self.log) {
+            let what = match Identity::of(path) {
+                Ok(found) if found == *identity => continue,
+                Ok(_) => "was replaced by another file",
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => "was removed",
+                Err(error) => return Err(unusable(path, error)),
+            };
+            let why = format!("`{}` {what} while the database was open", path.display());
+            return Err(StoreError::Unavailable { why, source: None });
+        }
+        Ok(())
+    }
+}
+
+/// Tells a file from others with its name. It asks by name and opens nothing: closing a file that the
+/// database has open as well would drop the database's locks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity {
+    #[cfg(unix)]
+    device: u64,
+    #[cfg(unix)]
+    number: u64,
+}
+
+impl Identity {
+    fn of(path: &Path) -> std::io::Result<Self> {
+        let found = fs::metadata(path)?;
+        #[cfg(unix)]
+        {
+            use std::os::unix::fs::MetadataExt as _;
+            Ok(Self { device: found.dev(), number: found.ino() })
+        }
+        #[cfg(not(unix))]
+        {
+            let _ = found;
+            Ok(Self {})
+        }
+    }
+}
+
 impl Drop for Home {
     fn drop(&mut self) {
         if let Some(folder) = &self.temporary {
@@ -98,7 +175,7 @@ fn unusable(path: &Path, error: std::io::Error) -> StoreError {
     }
 }
 
-fn options(path: &Path) -> SqliteConnectOptions {
+pub(crate) fn options(path: &Path) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(path)
         .foreign_keys(true)
@@ -154,6 +231,9 @@ pub(super) async fn connect_readers(path: &Path, count: u32) -> Result<SqlitePoo
         .max_connections(count)
         .acquire_timeout(READER_TIMEOUT)
         .test_before_acquire(false)
+        // A file does not go away, and a connection to it costs little.
+        .idle_timeout(None)
+        .max_lifetime(None)
         .connect_with(options)
         .await
         .map_err(|error| opening(error, path))

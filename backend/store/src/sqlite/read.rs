@@ -1,29 +1,26 @@
 //! Reading, on connections that cannot write.
 
 use async_trait::async_trait;
-use bytes::Bytes;
+use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
-use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::watch;
-use tracing::{instrument, warn};
+use tracing::instrument;
 
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, NodeId, PeerId, ProjectId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
 
-use super::SqliteStore;
 use super::record::{
-    document, hunk, invite, ledger_entry, member, membership, owner, project, session, token, turn,
+    document, hunk, invite, ledger_entry, member, membership, owner, project, quarantined, session, token,
+    turn,
 };
-use super::row::{Columns, snapshot_checksum, store_error, to_micros, update_checksum};
+use super::row::{Columns, store_error, to_micros};
+use super::{SqliteStore, log};
 use crate::error::StoreError;
 use crate::record::{
-    Author, ClientRecord, Document, Hash, HunkRecord, Invite, LoadedDocument, Member, Membership, Project,
-    Session, Snapshot, Stamp, StoredLedgerEntry, StoredUpdate, Token, TurnRecord,
+    ClientRecord, Document, Hash, HunkRecord, Invite, LoadedDocument, Member, Membership, Project,
+    Quarantined, ReadableDocument, Recovery, Session, StoredLedgerEntry, StoredUpdate, Token, TurnRecord,
 };
 use crate::write::{Commit, Write};
 use crate::{Health, Store};
-
-/// No limit, in SQL.
-const ALL: i64 = i64::MAX;
 
 const PROJECT: &str = "select id, name, tree, turns, created_at from projects where id = $1";
 const PROJECTS_OF: &str = "
@@ -60,12 +57,9 @@ const DOCUMENT: &str = "
 const DOCUMENTS_OF: &str = "
     select id, project, path, kind, epoch, last_seq, created_at, deleted_at from documents
     where project = $1 and kind = 'text' and deleted_at is null order by path";
-const SNAPSHOTS: &str = "
-    select document, epoch, seq, bytes, checksum, text_hash, created_at from snapshots
-    where document = $1 and epoch = $2 and seq < $3 order by seq desc limit 1";
-const UPDATES_AFTER: &str = "
-    select document, epoch, seq, member, connection, turn, via, bytes, checksum, time, node, counter
-    from updates where document = $1 and epoch = $2 and seq > $3 order by seq limit $4";
+const QUARANTINED: &str = "
+    select document, hash, bytes, reason, at from quarantine where document = $1 order by at, hash";
+const LOAD_FAILURES: &str = "select document, failures from load_failures where document = $1";
 const CLIENTS_OF: &str = "
     select document, client, owner_kind, owner, next_clock from clients
     where document = $1 order by client";
@@ -128,6 +122,10 @@ impl Store for SqliteStore {
         self.log.submit(write).await
     }
 
+    fn recovery(&self) -> Recovery {
+        self.recovery
+    }
+
     fn health(&self) -> watch::Receiver<Health> {
         self.log.health()
     }
@@ -145,6 +143,12 @@ impl Store for SqliteStore {
     async fn close(&self) {
         self.log.close().await;
         self.readers.close().await;
+        // It ends by itself once there is neither a writer nor a reader.
+        if let Some(pruner) = self.pruner.lock().await.take()
+            && let Err(error) = pruner.await
+        {
+            tracing::error!(%error, "the housekeeping of the store did not end well");
+        }
     }
 
     #[instrument(name = "store.project.any", level = "debug", skip_all)]
@@ -242,13 +246,30 @@ impl Store for SqliteStore {
         let Some(document) = row.as_ref().map(document).transpose()? else {
             return Ok(None);
         };
-        let snapshot = newest_snapshot(&mut transaction, &document).await?;
+        let snapshot = log::newest_snapshot(&mut transaction, &document).await?;
         let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
-        let updates = updates_after(&mut transaction, &document, base, ALL).await?;
-        if base + updates.len() as u64 != document.last_seq {
-            return Err(missing_update(id, base + updates.len() as u64 + 1));
-        }
+        let updates = log::updates_after(&mut transaction, &document, base, log::ALL).await?;
         Ok(Some(LoadedDocument { document, snapshot, updates }))
+    }
+
+    #[instrument(name = "store.document.load_readable", level = "debug", skip_all)]
+    async fn load_readable(&self, id: DocumentId) -> Result<Option<ReadableDocument>, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(store_error)?;
+        let row =
+            by_id(DOCUMENT, id.as_bytes()).fetch_optional(&mut *transaction).await.map_err(store_error)?;
+        let Some(document) = row.as_ref().map(document).transpose()? else {
+            return Ok(None);
+        };
+        let snapshot = log::newest_snapshot(&mut transaction, &document).await?;
+        let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+        let mut updates = Vec::new();
+        let damage = match log::read_updates(&mut transaction, &document, base, log::ALL, &mut updates).await
+        {
+            Ok(()) => None,
+            Err(damage @ StoreError::Corrupt { .. }) => Some(damage),
+            Err(error) => return Err(error),
+        };
+        Ok(Some(ReadableDocument { document, snapshot, updates, damage }))
     }
 
     #[instrument(name = "store.document.updates", level = "debug", skip_all)]
@@ -261,8 +282,24 @@ impl Store for SqliteStore {
         let Some(document) = self.document(document).await? else {
             return Err(StoreError::not_found(format!("document `{document}`")));
         };
-        let mut connection = self.readers.acquire().await.map_err(store_error)?;
-        updates_after(&mut connection, &document, seq, i64::from(limit)).await
+        // One transaction, for rows move from the log into segments.
+        let mut transaction = self.readers.begin().await.map_err(store_error)?;
+        log::updates_after(&mut transaction, &document, seq, limit as usize).await
+    }
+
+    #[instrument(name = "store.quarantine.list", level = "debug", skip_all)]
+    async fn quarantined(&self, document: DocumentId) -> Result<Vec<Quarantined>, StoreError> {
+        self.all(by_id(QUARANTINED, document.as_bytes()), quarantined).await
+    }
+
+    #[instrument(name = "store.load_failures.count", level = "debug", skip_all)]
+    async fn load_failures(&self, document: DocumentId) -> Result<u32, StoreError> {
+        let failures = self.one(by_id(LOAD_FAILURES, document.as_bytes()), |row| {
+            let mut columns = Columns::new("load_failures", row);
+            let _document = columns.bytes()?;
+            columns.number()
+        });
+        failures.await.map(Option::unwrap_or_default)
     }
 
     #[instrument(name = "store.document.clients", level = "debug", skip_all)]
@@ -316,104 +353,4 @@ impl Store for SqliteStore {
     async fn unfinished_turns(&self) -> Result<Vec<TurnRecord>, StoreError> {
         self.all(sqlx::query(UNFINISHED_TURNS), turn).await
     }
-}
-
-/// The newest snapshot whose checksum is right.
-async fn newest_snapshot(
-    connection: &mut SqliteConnection,
-    document: &Document,
-) -> Result<Option<Snapshot>, StoreError> {
-    let mut below = i64::MAX;
-    loop {
-        let row = by_id(SNAPSHOTS, document.id.as_bytes())
-            .bind(document.epoch)
-            .bind(below)
-            .fetch_optional(&mut *connection)
-            .await
-            .map_err(store_error)?;
-        let Some(row) = row else { return Ok(None) };
-        let mut columns = Columns::new("snapshots", &row);
-        let _document = columns.bytes()?;
-        let epoch = columns.number()?;
-        let seq: u64 = columns.number()?;
-        let snapshot = read_snapshot(&mut columns, document.id, epoch, seq);
-        match snapshot {
-            Ok(snapshot) if seq <= document.last_seq => return Ok(Some(snapshot)),
-            _ => warn!(
-                document.id = %document.id,
-                "snapshot {epoch}.{seq} of document `{}` is damaged; an older one and more of the log are read instead",
-                document.id
-            ),
-        }
-        below = seq.cast_signed();
-    }
-}
-
-fn read_snapshot(
-    columns: &mut Columns<'_>,
-    document: DocumentId,
-    epoch: u32,
-    seq: u64,
-) -> Result<Snapshot, StoreError> {
-    let bytes = columns.bytes()?;
-    let checksum = columns.integer()?;
-    let text_hash = columns.hash()?;
-    let created_at = columns.time()?;
-    if checksum != snapshot_checksum(document, epoch, seq, text_hash, bytes) {
-        return Err(columns.corrupt());
-    }
-    Ok(Snapshot { epoch, seq, bytes: Bytes::copy_from_slice(bytes), text_hash, created_at })
-}
-
-async fn updates_after(
-    connection: &mut SqliteConnection,
-    document: &Document,
-    seq: u64,
-    limit: i64,
-) -> Result<Vec<StoredUpdate>, StoreError> {
-    let rows = by_id(UPDATES_AFTER, document.id.as_bytes())
-        .bind(document.epoch)
-        .bind(seq.cast_signed())
-        .bind(limit)
-        .fetch_all(connection)
-        .await
-        .map_err(store_error)?;
-    let mut updates = Vec::with_capacity(rows.len());
-    for (expected, row) in (seq + 1..).zip(&rows) {
-        let update = update(document.id, row)?;
-        if update.seq != expected {
-            return Err(missing_update(document.id, expected));
-        }
-        updates.push(update);
-    }
-    Ok(updates)
-}
-
-fn missing_update(document: DocumentId, seq: u64) -> StoreError {
-    StoreError::corrupt("updates", format!("{document} {seq}"))
-}
-
-fn update(document: DocumentId, row: &SqliteRow) -> Result<StoredUpdate, StoreError> {
-    let mut columns = Columns::new("updates", row);
-    let _document = columns.bytes()?;
-    let epoch = columns.number()?;
-    let seq = columns.number()?;
-    let corrupt = || missing_update(document, seq);
-    let author = Author {
-        member: columns.optional_id(MemberId::from_slice).map_err(|_| corrupt())?,
-        connection: columns.optional_id(PeerId::from_slice).map_err(|_| corrupt())?,
-        turn: columns.optional_id(TurnId::from_slice).map_err(|_| corrupt())?,
-        via: columns.optional_id(MemberId::from_slice).map_err(|_| corrupt())?,
-    };
-    let bytes = columns.bytes().map_err(|_| corrupt())?;
-    let checksum = columns.integer().map_err(|_| corrupt())?;
-    let at = columns.time().map_err(|_| corrupt())?;
-    let stamp = Stamp {
-        node: columns.id(NodeId::from_slice).map_err(|_| corrupt())?,
-        counter: columns.client().map_err(|_| corrupt())?,
-    };
-    if checksum != update_checksum(document, epoch, &author, stamp, to_micros(at), bytes) {
-        return Err(corrupt());
-    }
-    Ok(StoredUpdate { epoch, seq, author, bytes: Bytes::copy_from_slice(bytes), at, stamp })
 }

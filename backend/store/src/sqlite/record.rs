@@ -1,5 +1,6 @@
 //! Rows of each table as records.
 
+use bytes::Bytes;
 use ensemble_protocol::id::{
     DocumentId, HunkId, InviteId, MemberId, NodeId, ProjectId, SessionId, TokenId, TurnId, Version,
 };
@@ -10,7 +11,7 @@ use super::row::Columns;
 use crate::error::StoreError;
 use crate::record::{
     ClientOwner, Document, DocumentKind, HunkRecord, Invite, LedgerEntry, LedgerKind, Member, Membership,
-    Project, Session, StoredLedgerEntry, Token, TurnError, TurnRecord,
+    Project, Quarantined, Session, StoredLedgerEntry, Token, TurnError, TurnRecord,
 };
 
 pub(super) fn project(columns: &mut Columns<'_>) -> Result<Project, StoreError> {
@@ -157,6 +158,17 @@ pub(super) fn turn(row: &SqliteRow) -> Result<TurnRecord, StoreError> {
 
 fn split_ids(bytes: &[u8]) -> Option<Vec<DocumentId>> {
     bytes.chunks(16).map(DocumentId::from_slice).collect()
+}
+
+pub(super) fn quarantined(row: &SqliteRow) -> Result<Quarantined, StoreError> {
+    let mut columns = Columns::new("quarantine", row);
+    Ok(Quarantined {
+        document: columns.id(DocumentId::from_slice)?,
+        hash: columns.hash()?,
+        bytes: Bytes::copy_from_slice(columns.bytes()?),
+        reason: columns.text()?,
+        at: columns.time()?,
+    })
 }
 
 pub(super) fn hunk(row: &SqliteRow) -> Result<HunkRecord, StoreError> {

@@ -175,6 +175,23 @@ pub(super) fn snapshot_checksum(
     first_eight(sum)
 }
 
+/// The same for a history segment, over its packed bytes.
+pub(super) fn segment_checksum(
+    document: DocumentId,
+    epoch: u32,
+    first_seq: u64,
+    last_seq: u64,
+    bytes: &[u8],
+) -> i64 {
+    let mut sum = Sha256::new();
+    sum.update(document.as_bytes());
+    sum.update(epoch.to_le_bytes());
+    sum.update(first_seq.to_le_bytes());
+    sum.update(last_seq.to_le_bytes());
+    sum.update(bytes);
+    first_eight(sum)
+}
+
 fn first_eight(sum: Sha256) -> i64 {
     let digest: [u8; 32] = sum.finalize().into();
     i64::from_le_bytes(*digest.first_chunk().expect("a digest is longer than eight bytes"))
@@ -186,8 +203,16 @@ pub(super) fn primary_code(error: &sqlx::Error) -> Option<i32> {
     Some(code & 0xff)
 }
 
+/// Whether the disk itself failed, as opposed to being full or locked.
+pub(super) fn is_disk_failure(error: &StoreError) -> bool {
+    /// SQLite's code for input and output that failed.
+    const IOERR: i32 = 10;
+    let StoreError::Unavailable { source: Some(source), .. } = error else { return false };
+    source.downcast_ref::<sqlx::Error>().and_then(primary_code) == Some(IOERR)
+}
+
 /// What an error of the database means to the caller.
-pub(super) fn store_error(error: sqlx::Error) -> StoreError {
+pub(crate) fn store_error(error: sqlx::Error) -> StoreError {
     /// locked (5, 6, 15), out of memory (7), read-only (8), interrupted (9), input or output (10),
     /// full (13), cannot be opened (14)
     const PASSING: [i32; 9] = [5, 6, 7, 8, 9, 10, 13, 14, 15];

@@ -18,10 +18,12 @@ const NEXT_SEQ: &str = "
     where id = $1 and epoch = $2 and deleted_at is null
     returning last_seq";
 
+/// Inserts nothing when the stamp belongs to an update that went into a segment.
 const INSERT_UPDATE: &str = "
     insert into updates
         (document, epoch, member, connection, turn, via, bytes, checksum, time, node, counter, seq)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
+    select $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+    where not exists (select 1 from stamps where node = $10 and counter = $11)";
 
 const ADVANCE_CLIENT: &str = "
     insert into clients (document, client, owner_kind, owner, next_clock)
@@ -38,7 +40,7 @@ const ADVANCE_CLIENT: &str = "
 /// connection's thread; the trips, not the statements, are what a busy log waits for.
 ///
 /// Whatever does not fit fails a `not null` here: there is no number to take from a document that is
-/// missing, and no clock to give to a client that stands elsewhere.
+/// missing, nor for a stamp that is in history, and no clock to give to a client that stands elsewhere.
 macro_rules! whole_write {
     ($($advance:literal)?) => {
         concat!(
@@ -49,7 +51,9 @@ macro_rules! whole_write {
                 (document, epoch, seq, member, connection, turn, via, bytes, checksum, time, node, counter)
             values (
                 $1, $2,
-                (select last_seq from documents where id = $1 and epoch = $2 and deleted_at is null),
+                (select last_seq from documents
+                    where id = $1 and epoch = $2 and deleted_at is null
+                        and not exists (select 1 from stamps where node = $10 and counter = $11)),
                 $3, $4, $5, $6, $7, $8, $9, $10, $11
             )
             returning seq;",
@@ -85,7 +89,10 @@ const INSERT_LEDGER: &str = "
 const SELECT_LIVE: &str = "select epoch from documents where id = $1 and deleted_at is null";
 
 const SELECT_STAMP: &str = "
-    select document, epoch, seq, time from updates where node = $1 and counter = $2";
+    select document, epoch, seq, time from updates where node = $1 and counter = $2
+    union all
+    select document, epoch, seq, time from stamps where node = $1 and counter = $2
+    limit 1";
 
 /// Commits a write of the most common form within a savepoint of its own.
 ///
@@ -143,7 +150,10 @@ pub(super) async fn append(
     let version = Version { epoch: update.epoch, seq: seq as u64 };
 
     let insert = sqlx::query(INSERT_UPDATE).bind(document.as_bytes().as_slice()).bind(update.epoch);
-    bind_row(insert, update, at).bind(seq).execute(&mut *connection).await.map_err(store_error)?;
+    let done = bind_row(insert, update, at).bind(seq).execute(&mut *connection).await.map_err(store_error)?;
+    if done.rows_affected() == 0 {
+        return Err(Conflict::Exists { table: "updates" }.into());
+    }
 
     for advance in &update.clients {
         advance_client(connection, document, advance).await?;

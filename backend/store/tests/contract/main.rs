@@ -4,6 +4,7 @@
 
 mod access;
 mod durability;
+mod history;
 mod log;
 mod support;
 mod turns;

@@ -9,8 +9,8 @@ use bytes::Bytes;
 use ensemble_protocol::id::{DocumentId, MemberId, NodeId, ProjectId, Role, TurnId, Version};
 use ensemble_store::{
     Author, Change, ClientAdvance, ClientOwner, Commit, Committed, DocumentKind, Hash, Health, Ids as _,
-    ManualClock, NewUpdate, Review, SeededIds, SqliteStore, Stamp, Store, StoreError, TurnRecord, TurnStatus,
-    Write,
+    ManualClock, NewSnapshot, NewUpdate, Review, SeededIds, SqliteStore, Stamp, Store, StoreError,
+    TurnRecord, TurnStatus, Write,
 };
 use tokio::sync::watch;
 
@@ -148,6 +148,11 @@ impl World {
     }
 }
 
+/// A snapshot of these bytes.
+pub(crate) fn snapshot(document: DocumentId, seq: u64, bytes: impl Into<Vec<u8>>) -> NewSnapshot {
+    NewSnapshot { document, epoch: 1, seq, bytes: Bytes::from(bytes.into()), text_hash: Hash([7; 32]) }
+}
+
 pub(crate) fn advance(client: u64, first: u32, next: u32, owner: ClientOwner) -> ClientAdvance {
     ClientAdvance { client, first, next, owner }
 }
@@ -171,14 +176,29 @@ impl Disk {
         open(&self.path(), self.opened.fetch_add(1, Ordering::Relaxed)).await
     }
 
+    /// A connection behind the store's back.
+    pub(crate) async fn connect(&self) -> sqlx::SqliteConnection {
+        use sqlx::ConnectOptions as _;
+        sqlx::sqlite::SqliteConnectOptions::new().filename(self.path()).connect().await.unwrap()
+    }
+
     /// Runs SQL behind the store's back.
-    pub(crate) async fn tamper(&self, sql: &'static str) {
-        use sqlx::{ConnectOptions as _, Connection as _};
-        let options = sqlx::sqlite::SqliteConnectOptions::new().filename(self.path());
-        let mut connection = options.connect().await.unwrap();
-        let done = sqlx::query(sql).execute(&mut connection).await.unwrap();
+    pub(crate) async fn tamper(&self, sql: &str) {
+        use sqlx::Connection as _;
+        let mut connection = self.connect().await;
+        let done = sqlx::query(sqlx::AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
         assert_eq!(done.rows_affected(), 1, "{sql} was to change one row");
         connection.close().await.unwrap();
+    }
+
+    /// The one number this SQL gives.
+    pub(crate) async fn number(&self, sql: &str) -> i64 {
+        use sqlx::{Connection as _, Row as _};
+        let mut connection = self.connect().await;
+        let row = sqlx::query(sqlx::AssertSqlSafe(sql)).fetch_one(&mut connection).await.unwrap();
+        let number = row.try_get(0).unwrap();
+        connection.close().await.unwrap();
+        number
     }
 }
 
