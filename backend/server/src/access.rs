@@ -82,15 +82,18 @@ pub fn authorize(role: Role, action: Action) -> Result<(), ApiError> {
 ///
 /// Somebody who is not in it is told the same as if it did not exist.
 pub async fn enter(store: &Arc<dyn Store>, caller: Caller, project: ProjectId) -> Result<Access, ApiError> {
-    let missing =
-        || ApiError::new(ErrorCode::ProjectNotFound, "there is no such project, or you are not in it");
     if matches!(caller.credential, Credential::Token { project: Some(only), .. } if only != project) {
-        return Err(missing());
+        return Err(not_in_project());
     }
     let limit = caller.limit();
-    let membership = store.membership(project, caller.member.id).await?.ok_or_else(missing)?;
-    let project = store.project(project).await?.ok_or_else(missing)?;
+    let membership = store.membership(project, caller.member.id).await?.ok_or_else(not_in_project)?;
+    let project = store.project(project).await?.ok_or_else(not_in_project)?;
     Ok(Access { caller, project, role: membership.role.min(limit) })
+}
+
+/// The refusal of who is not in a project.
+pub(crate) fn not_in_project() -> ApiError {
+    ApiError::new(ErrorCode::ProjectNotFound, "there is no such project, or you are not in it")
 }
 
 #[cfg(test)]

@@ -88,13 +88,11 @@ impl<N: Need> FromRequestParts<AppState> for ProjectAccess<N> {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let caller = Caller::from_request_parts(parts, state).await?;
         let params = RawPathParams::from_request_parts(parts, state).await.map_err(ApiError::internal)?;
-        let missing =
-            || ApiError::new(ErrorCode::ProjectNotFound, "there is no such project, or you are not in it");
         let project = params
             .iter()
             .find(|(name, _)| *name == "project")
             .and_then(|(_, text)| text.parse().ok())
-            .ok_or_else(missing)?;
+            .ok_or_else(access::not_in_project)?;
         let access = access::enter(&state.store, caller, project).await?;
         access.authorize(N::ACTION)?;
         Ok(Self { access, need: PhantomData })

@@ -6,7 +6,8 @@ use axum::routing::get;
 use axum::{Json, Router};
 use ensemble_protocol::error::Problem;
 use ensemble_protocol::limits;
-use utoipa::OpenApi;
+use utoipa::openapi::security::{ApiKey, ApiKeyValue, Http, HttpAuthScheme, SecurityScheme};
+use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
@@ -23,9 +24,25 @@ use crate::{assets, routes as at, socket};
                        Live editing goes over WebSockets: `/sync` speaks the Hocuspocus protocol, \
                        `/sync/{project}/{document}` speaks y-websocket."
     ),
-    components(schemas(Problem))
+    components(schemas(Problem)),
+    modifiers(&SignIn),
+    security(("token" = []), ("cookie" = []))
 )]
 struct Description;
+
+/// The two ways to sign in.
+struct SignIn;
+
+impl Modify for SignIn {
+    fn modify(&self, description: &mut utoipa::openapi::OpenApi) {
+        let components = description.components.get_or_insert_default();
+        let token = Http::new(HttpAuthScheme::Bearer);
+        components.add_security_scheme("token", SecurityScheme::Http(token));
+        // A cookie needs the header `X-Ensemble: 1` wherever something is changed.
+        let cookie = ApiKey::Cookie(ApiKeyValue::new("__Host-ensemble"));
+        components.add_security_scheme("cookie", SecurityScheme::ApiKey(cookie));
+    }
+}
 
 fn api() -> OpenApiRouter<AppState> {
     OpenApiRouter::with_openapi(Description::openapi())

@@ -29,11 +29,16 @@ fn with_session(
 ) -> Result<Response, ApiError> {
     let mut response = response.into_response();
     if let Some(session) = session {
-        let seconds = ensemble_protocol::limits::SESSION_LIFE.as_secs() as i64;
-        let cookie = site.set_cookie(session.text(), seconds);
-        let mut value = HeaderValue::from_str(&cookie).map_err(ApiError::internal)?;
-        value.set_sensitive(true);
-        response.headers_mut().insert(SET_COOKIE, value);
+        set_session(&mut response, session.text(), site)?;
     }
     Ok(response)
+}
+
+/// Gives a browser the cookie of its session, for as long as a session lasts from now.
+fn set_session(response: &mut Response, secret: &str, site: &Site) -> Result<(), ApiError> {
+    let seconds = ensemble_protocol::limits::SESSION_LIFE.as_secs() as i64;
+    let mut value = HeaderValue::from_str(&site.set_cookie(secret, seconds)).map_err(ApiError::internal)?;
+    value.set_sensitive(true);
+    response.headers_mut().insert(SET_COOKIE, value);
+    Ok(())
 }

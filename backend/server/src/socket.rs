@@ -30,7 +30,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
-use crate::access::Access;
+use crate::access::{self, Access, scope_of};
 use crate::auth::{Auth, Caller};
 use crate::config::SocketTimes;
 use crate::error::ApiError;
@@ -173,6 +173,10 @@ fn scope_at(access: &Access, target: Target) -> Scope {
     }
 }
 
+const fn target_is_text(target: Target) -> bool {
+    matches!(target, Target::Text(_))
+}
+
 /// A peer in its room, with the name of its slot in the socket's outbox.
 struct Seat {
     guard: PeerGuard,
@@ -205,7 +209,15 @@ async fn take_seat(
             outbox: outbox_slot,
         };
         match room.join(join).await {
-            Ok(guard) => return Ok(Seat { guard, slot }),
+            Ok(guard) => {
+                // What changed since the role was read was told to those in the room then, not to this one.
+                let membership = state.store.membership(access.project.id, member.id).await?;
+                let role = membership.ok_or_else(access::not_in_project)?.role.min(access.caller.limit());
+                if target_is_text(target) && scope_of(role) != scope {
+                    guard.room().set_scope(member.id, Some(scope_of(role))).await;
+                }
+                return Ok(Seat { guard, slot });
+            }
             Err(RoomError::Closed(_)) => {}
             Err(error) => return Err(error.into()),
         }

@@ -7,6 +7,8 @@
 //! keep sending to an address that was refused or closed, so it is remembered and those frames are dropped until
 //! a new token comes.
 
+mod attach;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
@@ -15,12 +17,11 @@ use axum::extract::ws::WebSocket;
 use axum::response::Response;
 use bytes::Bytes;
 use ensemble_protocol::error::{CloseCode, ErrorCode};
-use ensemble_protocol::hocuspocus::{self as wire, ClientFrame, ClientMessage, SESSION_SEPARATOR, Scope};
+use ensemble_protocol::hocuspocus::{self as wire, ClientFrame, ClientMessage};
 use ensemble_protocol::limits;
 use ensemble_protocol::sync::SyncMessage;
-use ensemble_store::Hash;
 use ensemble_sync::peer::{Outbox, SlotId};
-use ensemble_sync::room::{Framing, PeerMessage};
+use ensemble_sync::room::PeerMessage;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SplitStream};
@@ -29,11 +30,9 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument as _, debug, info_span};
 
-use super::{
-    Address, End, KeepAlive, NOTES, Note, Received, Seat, Target, Tickets, UnderstandsPings, Upgrade, Writer,
-};
-use crate::access::{self, Access};
-use crate::auth::{self, Auth, Caller};
+use self::attach::{Open, SigningIn, attach, check_name};
+use super::{End, KeepAlive, NOTES, Note, Received, Target, Tickets, UnderstandsPings, Upgrade, Writer};
+use crate::access;
 use crate::commands::rpc;
 use crate::error::ApiError;
 use crate::state::AppState;
@@ -42,8 +41,6 @@ use crate::state::AppState;
 const CLOSED_ADDRESSES: usize = 256;
 /// Control requests of one socket under way at the same time.
 const CALLS: usize = 16;
-/// Tickets one socket may use: a page uses one, and a new one when it asks to stay.
-const TICKETS_PER_SOCKET: usize = 8;
 
 /// `GET /sync?project={project}`; the project is there for load balancers only.
 pub(crate) async fn upgrade(State(state): State<AppState>, headers: HeaderMap, upgrade: Upgrade) -> Response {
@@ -70,11 +67,7 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
         state: state.clone(),
         outbox: outbox.clone(),
         pings,
-        signing_in: Arc::new(SigningIn {
-            auth: state.auth.clone(),
-            tickets,
-            used: tokio::sync::Mutex::default(),
-        }),
+        signing_in: Arc::new(SigningIn::new(state.auth.clone(), tickets)),
         addresses: HashMap::new(),
         slots: HashMap::new(),
         closed: VecDeque::new(),
@@ -87,34 +80,6 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
     // The rooms are told before the goodbye, which may take its time.
     drop((connection, noted));
     writer.finish(&outbox, end).await;
-}
-
-/// Who the tokens of this socket belong to. A ticket is used up by the first socket that shows it, and then
-/// good for every address on that socket.
-struct SigningIn {
-    auth: Auth,
-    tickets: Tickets,
-    used: tokio::sync::Mutex<Vec<(Hash, Caller)>>,
-}
-
-impl SigningIn {
-    async fn caller(&self, token: &str) -> Result<Caller, ApiError> {
-        if !Auth::is_ticket(token) {
-            return super::sign_in(&self.auth, self.tickets, token).await;
-        }
-        // Held while redeeming, so that addresses that show the same ticket at once wait for the first.
-        let mut used = self.used.lock().await;
-        let hash = auth::hash(token);
-        if let Some((_, caller)) = used.iter().find(|(known, _)| *known == hash) {
-            return Ok(caller.clone());
-        }
-        let caller = super::sign_in(&self.auth, self.tickets, token).await?;
-        if used.len() == TICKETS_PER_SOCKET {
-            used.remove(0);
-        }
-        used.push((hash, caller.clone()));
-        Ok(caller)
-    }
 }
 
 /// What one address is at.
@@ -131,12 +96,6 @@ struct Attachment {
     stage: Stage,
     /// Frames that wait for the address to be open, in order.
     queue: VecDeque<Bytes>,
-}
-
-struct Open {
-    seat: Seat,
-    access: Access,
-    target: Target,
 }
 
 /// What came of a token.
@@ -489,49 +448,5 @@ impl Connection {
             self.closed.pop_front();
         }
         self.closed.push_back(address);
-    }
-}
-
-/// Signs in, enters the project, opens the room, says so, and joins.
-async fn attach(
-    state: &AppState,
-    signing_in: &SigningIn,
-    outbox: &Outbox,
-    address: &Arc<str>,
-    token: &str,
-) -> Result<Open, ApiError> {
-    let caller = signing_in.caller(token).await?;
-    let name = address.split(SESSION_SEPARATOR).next().unwrap_or(address);
-    let Address { project, target } = Address::read(name)?;
-    let access = access::enter(&state.store, caller, project).await?;
-    let framing = Framing::Hocuspocus(address.clone());
-    let welcome = |scope: Scope| outbox.send(wire::authenticated_frame(address, scope));
-    let seat = super::take_seat(state, &access, target, &framing, outbox, welcome).await?;
-    Ok(Open { seat, access, target })
-}
-
-/// Refuses names that are empty, blank, or hold more than one separator.
-fn check_name(address: &str) -> Result<(), ApiError> {
-    let mut parts = address.split(SESSION_SEPARATOR);
-    let name = parts.next().unwrap_or_default();
-    let _session = parts.next();
-    if name.trim().is_empty() || parts.next().is_some() {
-        return Err(ApiError::new(ErrorCode::DocumentNotFound, "this is no address of a document"));
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blank_names_are_refused() {
-        for name in ["", " ", "\0", "\0s", "a\0b\0c"] {
-            assert!(check_name(name).is_err(), "{name:?}");
-        }
-        for name in ["a", "a\0s", "a/b", "a\0"] {
-            assert!(check_name(name).is_ok(), "{name:?}");
-        }
     }
 }
