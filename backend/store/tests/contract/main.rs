@@ -3,8 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test says what failed by failing")]
 
 mod access;
+mod backup;
 mod durability;
 mod history;
 mod log;
+mod recovery;
 mod support;
 mod turns;
