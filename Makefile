@@ -82,8 +82,9 @@ e2e: packages frontend/dist/index.html binary ## The journeys in a browser
 	cd frontend && npm run test:e2e
 
 .PHONY: kill-test
-kill-test: packages binary ## Kills the server and counts what was lost: make kill-test KILLS=100
-	node scripts/kill-test.mjs $(KILLS)
+kill-test: ## Kills the server and counts what was lost: make kill-test KILLS=100
+	$(CARGO) build --locked -p ensemble-server -p ensemble-bench
+	$(TARGET)/debug/ensemble-bench kill --kills $(KILLS)
 
 .PHONY: apply-patch-scenarios
 apply-patch-scenarios: ## Runs a folder of patch scenarios: make apply-patch-scenarios DIR=...
@@ -156,8 +157,8 @@ frontend/dist/index.html: frontend/node_modules/.package-lock.json $(PAGE_SOURCE
 	cd frontend && npm run build
 	@touch $@
 
-# The program that stock clients, kills and browsers are tested with; the Rust tests have built it already.
-test-stock e2e kill-test: export ENSEMBLE_BIN := $(TARGET)/debug/ensemble
+# The program that stock clients and browsers are tested with; the Rust tests have built it already.
+test-stock e2e: export ENSEMBLE_BIN := $(TARGET)/debug/ensemble
 .PHONY: binary
 binary:
 	$(CARGO) build --locked -p ensemble-server
