@@ -119,11 +119,15 @@ impl TextDocument {
     pub fn take(&mut self, admitted: &Admitted<'_>, bytes: &[u8]) -> Result<u32, Refusal> {
         let mut work = 0;
         for block in &admitted.blocks {
-            let checked =
-                self.index.check(block.units, block.origin, block.right, limits::UPDATE_WORK - work);
-            let refusal = match checked {
-                Ok(between) => {
-                    work += between;
+            let (units, origin, right) = (block.units, block.origin, block.right);
+            let refusal = match self.index.check(units, origin, right, limits::UPDATE_WORK - work) {
+                Ok(seen) => {
+                    work += seen;
+                    if work <= limits::UPDATE_WORK {
+                        let deleted = block.content == Content::Deleted;
+                        let most = limits::UPDATE_WORK - work;
+                        work += self.index.insert_within(units, origin, right, deleted, most);
+                    }
                     (work > limits::UPDATE_WORK).then_some(Refusal::TooMuchWork(limits::UPDATE_WORK))
                 }
                 Err(impossible) => Some(Refusal::Impossible(impossible)),
@@ -132,7 +136,6 @@ impl TextDocument {
                 self.reindex();
                 return Err(refusal);
             }
-            self.index.insert(block.units, block.origin, block.right, block.content == Content::Deleted);
         }
         apply(&self.doc, bytes).expect("what admission admits applies");
         self.text = None;

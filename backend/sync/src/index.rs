@@ -157,8 +157,8 @@ impl Index {
         self.clients.iter().map(|client| (client.id, client.next))
     }
 
-    /// Whether a block can have been made by typing into this document, and how many runs stand between its
-    /// neighbours: the work of placing it, counted up to `most`. Its origins must be known.
+    /// Whether a block can have been made by typing into this document, and how many runs were looked at to
+    /// tell: at most one more than `most`, and then it is not told. Its origins must be known.
     ///
     /// Well-formed blocks that no editor makes can be placed differently when the document is loaded again.
     /// Their neighbours, L and R, give them away: L stands before R, what R was inserted after is not after L,
@@ -196,35 +196,54 @@ impl Index {
                 return Err(Impossible::LeftNeighbour);
             }
         }
-        let client = self.numbers.get(&units.client).copied();
-        let own = |id: Id| Some(id.client) == client;
-        let mut at = match origin {
-            None => self.first(),
-            Some(id) => {
-                let node = self.node_of(id);
-                if own(id) && id.clock + 1 < self.nodes[node as usize].end() {
-                    return Err(Impossible::OwnUnit);
-                }
-                self.next(node)
-            }
-        };
+        let Some(client) = self.numbers.get(&units.client).copied() else { return Ok(0) };
+        // What its client inserted before L is not between L and what L was inserted before, and so not before
+        // R; the same holds for R the other way round. So only what came after both can stand between them.
+        // There is nothing of the kind while somebody types on, however much others put at the same place.
+        let own = |id: &Id| id.client == client;
+        let since =
+            [origin.filter(own), right.filter(own)].into_iter().flatten().map(|id| id.clock + 1).max();
+        let since = since.unwrap_or(0);
+        let mut own_runs = self.nodes_of(client, since, units.clock);
+        let mut at = origin.map_or_else(|| self.first(), |id| self.next(self.node_of(id)));
         let last = right.map_or(NIL, |id| self.node_of(id));
-        if right.is_some_and(|id| own(id) && self.nodes[last as usize].id != id) {
-            return Err(Impossible::OwnUnit);
-        }
-        let mut between = 1;
-        while at != NIL && at != last && between <= most {
-            if own(self.nodes[at as usize].id) {
+        // Either all own runs since, or all runs between: whichever are fewer.
+        let mut seen = 0;
+        while seen <= most {
+            let Some(run) = own_runs.next().map(|node| &self.nodes[node as usize]) else { break };
+            let first = run.id.clock.max(since);
+            let place = self.place_of(Id { client, clock: first });
+            if place < end && place + (run.end() - first) > start {
                 return Err(Impossible::OwnUnit);
             }
-            between += 1;
+            if at == NIL || at == last {
+                break;
+            }
+            if own(&self.nodes[at as usize].id) {
+                return Err(Impossible::OwnUnit);
+            }
             at = self.next(at);
+            seen += 1;
         }
-        Ok(between)
+        Ok(seen)
     }
 
     /// Inserts a block where Yjs would. Its origins must be known and its clock be the client's next.
     pub fn insert(&mut self, units: UnitRange, origin: Option<Unit>, right: Option<Unit>, deleted: bool) {
+        self.insert_within(units, origin, right, deleted, u32::MAX);
+    }
+
+    /// Inserts a block and gives how many runs it was compared with: the work of placing it, here as in Yjs.
+    ///
+    /// More than `most` means that it gave up and that this index has to be made again.
+    pub fn insert_within(
+        &mut self,
+        units: UnitRange,
+        origin: Option<Unit>,
+        right: Option<Unit>,
+        deleted: bool,
+        most: u32,
+    ) -> u32 {
         debug_assert_eq!(units.clock, self.next_clock(units.client), "blocks come without gaps");
         let client = self.number(units.client);
         let origin = origin.map(|unit| self.known_id(unit));
@@ -237,11 +256,16 @@ impl Index {
         let right = right_origin.map_or(NIL, |id| self.node_starting_with(id));
         let mut other = if left == NIL { self.first() } else { self.next(left) };
 
+        let mut passed = 0;
         if other != right {
             // Items stand between the two: concurrent insertions at the same place. `Item.integrate` in yjs.
             let mut conflicting = HashSet::new();
             let mut before = HashSet::new();
             while other != NIL && other != right {
+                if passed == most {
+                    return most.saturating_add(1);
+                }
+                passed += 1;
                 before.insert(other);
                 conflicting.insert(other);
                 let (theirs, their_right) =
@@ -280,7 +304,7 @@ impl Index {
             {
                 self.nodes[left as usize].length += units.length;
                 self.refresh_up(left);
-                return;
+                return passed;
             }
         }
         let node = self.allocate(Node {
@@ -299,6 +323,7 @@ impl Index {
         self.link_after(left, node);
         self.clients[client as usize].runs.insert(id.clock, node);
         self.join_with_next(node);
+        passed
     }
 
     /// Marks units as deleted. Gives the stretches that were visible until now, in the order of `units`,
@@ -806,5 +831,45 @@ mod tests {
             let order: Vec<u64> = index.visible_runs().iter().map(|run| run.units.client).collect();
             assert_eq!(order, [1, 2]);
         }
+    }
+
+    /// The short way to tell whether an own unit stands between the neighbours is as good as looking at all.
+    #[test]
+    fn no_own_unit_between_is_told_as_by_looking_at_all() {
+        let (mut possible, mut own_between) = (0, 0);
+        for seed in 1..200_u32 {
+            let mut state = seed;
+            let mut below = |limit: u32| {
+                state ^= state << 13;
+                state ^= state >> 17;
+                state ^= state << 5;
+                state % limit
+            };
+            let mut index = Index::new();
+            for _ in 0..60 {
+                let client = u64::from(below(3));
+                let mut neighbour = || {
+                    let other = u64::from(below(3));
+                    let next = index.next_clock(other);
+                    (next > 0 && below(8) > 0).then(|| unit(other, below(next)))
+                };
+                let (origin, right) = (neighbour(), neighbour());
+                let units = range(client, index.next_clock(client), 1 + below(3));
+                let checked = index.check(units, origin, right, u32::MAX);
+                if matches!(checked, Ok(_) | Err(Impossible::OwnUnit)) {
+                    let place = |unit: Unit| index.place_of(index.known_id(unit));
+                    let start = origin.map_or(0, |unit| place(unit) + 1);
+                    let end = right.map_or(u32::MAX, place);
+                    let between = |clock| (start..end).contains(&place(unit(client, clock)));
+                    assert_eq!(checked.is_err(), (0..units.clock).any(between), "seed {seed}");
+                    own_between += u32::from(checked.is_err());
+                }
+                if checked.is_ok() {
+                    possible += 1;
+                    index.insert(units, origin, right, below(4) == 0);
+                }
+            }
+        }
+        assert!(possible > 1000 && own_between > 100, "{possible} and {own_between} say too little");
     }
 }
