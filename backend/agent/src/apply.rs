@@ -19,7 +19,7 @@ use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset
 use ensemble_model::{DoneReason, EventStream, ModelError, ModelEvent, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_protocol::limits;
-use ensemble_store::{HunkRecord, Store, TurnError};
+use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
 use ensemble_sync::registry::RoomRegistry;
@@ -28,14 +28,14 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{self, PATCH_TOOL, Shown};
+use crate::context::{self, PATCH_TOOL, ROOM_TRIES, Shown};
 use crate::documents::Documents;
 use crate::error::AgentError;
 use crate::policy::{Entry, NOT_PART_OF_TURN, Policy};
 use crate::replica::Turns;
 use crate::supervisor::AgentCard;
 use hunks::Hunks;
-use writer::{Batch, DocumentWriter};
+use writer::{Batch, DocumentWriter, Tally};
 
 /// Text that may wait for rooms, in bytes over all documents, before the model is read no further: a minute of
 /// output at a thousand tokens a second. The connection then fills up and the model waits.
@@ -512,10 +512,10 @@ impl Applier {
     }
 }
 
-/// Writes to a room, or where it had closed before, to the one that takes its place.
+/// Writes to a room. Where it closes under the write, the one that takes its place is written to, unless the
+/// ledger has more than was known before: then the first one had committed it.
 async fn write_to(
-    rooms: &RoomRegistry,
-    store: &Arc<dyn Store>,
+    job: &WriteJob,
     room: Room,
     mut write: TurnWrite,
     batch: &mut Batch,
@@ -523,14 +523,47 @@ async fn write_to(
     let document = room.document();
     if let Some(hunk) = batch.take_back {
         // All the hunk wrote is committed, since a document has one write under way at a time.
-        let ledger = store.ledger_of_turn(write.turn).await;
-        let ledger = ledger.map_err(|error| RoomError::Store { document, detail: error.to_string() })?;
-        batch.edits = writer::taking_back(&ledger, document, hunk);
+        batch.edits = writer::taking_back(&job.ledger(write.turn, document).await?, hunk);
         write.edits.clone_from(&batch.edits);
     }
-    // A room that closes while it has the write may have committed it: that one is not repeated.
-    let room = if room.is_closed() { rooms.open(document).await? } else { room };
-    room.write(write).await
+    let mut room = room;
+    let mut tries = 0;
+    loop {
+        if room.is_closed() {
+            room = job.rooms.open(document).await?;
+        }
+        tries += 1;
+        match room.write(write.clone()).await {
+            Err(RoomError::Closed(_)) if tries < ROOM_TRIES => {
+                room = job.rooms.open(document).await?;
+                if Tally::of(&job.ledger(write.turn, document).await?) != job.known {
+                    return Err(RoomError::Closed(document));
+                }
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+/// What a write needs to be tried again safely.
+struct WriteJob {
+    store: Arc<dyn Store>,
+    rooms: RoomRegistry,
+    /// What the turn had done in the document before.
+    known: Tally,
+}
+
+impl WriteJob {
+    /// What a turn did in a document, as committed.
+    async fn ledger(&self, turn: TurnId, document: DocumentId) -> Result<Vec<LedgerEntry>, RoomError> {
+        let ledger = self.store.ledger_of_turn(turn).await;
+        let ledger = ledger.map_err(|error| RoomError::Store { document, detail: error.to_string() })?;
+        Ok(ledger
+            .into_iter()
+            .filter(|stored| stored.document == document)
+            .map(|stored| stored.entry)
+            .collect())
+    }
 }
 
 /// The agent as others see it.

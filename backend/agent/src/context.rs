@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use ensemble_model::{CallRequest, Capability, InputItem, Tool};
 use ensemble_protocol::id::{DocumentId, ProjectId};
+use ensemble_sync::RoomError;
 use ensemble_sync::anchor::{Anchor, BaseText};
 use ensemble_sync::registry::RoomRegistry;
 use ensemble_sync::room::Room;
@@ -39,6 +40,8 @@ const NEIGHBOUR_SHARE: usize = 10;
 const EVERYWHERE_DOCUMENTS: usize = 200;
 /// Documents that are read to choose the smallest neighbours from.
 const NEIGHBOUR_DOCUMENTS: usize = 12;
+/// How often a room that closes under a reader or writer is opened again.
+pub(crate) const ROOM_TRIES: usize = 3;
 /// Paths named one by one in the list of what was left out.
 const LEFT_OUT_NAMED: usize = 50;
 
@@ -107,6 +110,23 @@ pub(crate) struct Question<'a> {
     pub(crate) capability: &'a Capability,
 }
 
+/// The room of a document and its text now. A room that closes under it, as an idle one may, is opened again.
+pub(crate) async fn read_room(
+    rooms: &RoomRegistry,
+    document: DocumentId,
+) -> Result<(Room, BaseText), RoomError> {
+    let mut tries = 0;
+    loop {
+        let room = rooms.open(document).await?;
+        tries += 1;
+        match room.read().await {
+            Ok(base) => return Ok((room, base)),
+            Err(RoomError::Closed(_)) if tries < ROOM_TRIES => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 /// Reads the documents a question needs, and writes the request.
 ///
 /// A document that cannot be read is left out, and the model is told so.
@@ -120,8 +140,7 @@ pub(crate) async fn build(question: &Question<'_>, rooms: &RoomRegistry) -> Cont
     let mut selection_block = String::new();
 
     let read = async |entry: &Entry| -> Option<Shown> {
-        let room = rooms.open(entry.id).await.ok()?;
-        let base = room.read().await.ok()?;
+        let (room, base) = read_room(rooms, entry.id).await.ok()?;
         let writable = question.policy.may_write(entry.id);
         Some(Shown { document: entry.id, path: entry.path.clone(), room, base, writable })
     };

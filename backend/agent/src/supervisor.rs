@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::context;
 use crate::documents::Documents;
 use crate::error::AgentError;
 use crate::replica::{self, Turns};
@@ -177,7 +178,7 @@ impl Supervisor {
                 return Err(AgentError::BadRequest("a selection needs the document it is in".into()));
             }
             (Some(document), Some(selection)) => {
-                let base = options.rooms.open(document).await?.read().await?;
+                let (_, base) = context::read_room(&options.rooms, document).await?;
                 selection::hold(base, &selection)?
             }
         };

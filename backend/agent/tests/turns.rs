@@ -679,3 +679,31 @@ async fn a_patch_in_the_answer_is_applied_and_not_shown() {
     assert!(ended.answer.starts_with("I rename it.") && ended.answer.ends_with("Done."), "{}", ended.answer);
     assert!(!ended.answer.contains("***"));
 }
+
+/// [T30] A room that is made anew in the middle of a turn does not stop the turn, and nothing is written twice.
+#[tokio::test]
+async fn a_room_made_anew_does_not_stop_a_turn() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let lines: Vec<String> = (0..40).map(|line| format!("value_{line} = {line}\n")).collect();
+    let many = world.document("many.py", &lines.concat()).await;
+    let turn = world.start("raise every value", many).await;
+    let mut call = script.call().await;
+    let item = call.begin_patch().await;
+    call.delta(item, "*** Begin Patch\n*** Update File: many.py\n").await;
+    for line in 0..40 {
+        call.delta(item, &format!("@@\n-value_{line} = {line}\n+value_{line} = {line}0\n")).await;
+        if line % 10 == 5 {
+            world.rooms.close(many);
+        }
+        tokio::task::yield_now().await;
+    }
+    call.delta(item, "*** End Patch\n").await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(ended.status, TurnStatus::Done, "{ended:?}");
+    let expected: Vec<String> = (0..40).map(|line| format!("value_{line} = {line}0\n")).collect();
+    assert_eq!(world.text(many).await, expected.concat());
+    world.reject(turn).await.unwrap();
+    assert_eq!(world.text(many).await, lines.concat());
+}

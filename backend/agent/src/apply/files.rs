@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use ensemble_protocol::id::HunkId;
 use ensemble_store::HunkRecord;
-use ensemble_sync::RoomError;
 use tokio::time::Instant;
 
 use super::writer::DocumentWriter;
 use super::{Applier, CUT_OFF, DELETED, MOVED_TO};
+use crate::context;
 use crate::policy::{Entry, NEW_FILES, NOT_PART_OF_TURN};
 
 impl Applier {
@@ -41,12 +41,7 @@ impl Applier {
         self.job.documents.push(document);
         self.documents_are_new = true;
         self.job.entries.push(Entry { id: document, path: path.to_string() });
-        let opened = async {
-            let room = self.job.rooms.open(document).await?;
-            let base = room.read().await?;
-            Ok::<_, RoomError>((room, base))
-        };
-        match opened.await {
+        match context::read_room(&self.job.rooms, document).await {
             Ok((room, base)) => {
                 let mut writer = DocumentWriter::new(document, path.clone(), room, base, Instant::now());
                 let record = self.hunks.record(hunk, Some(document), path);

@@ -6,7 +6,7 @@ use ensemble_store::{Change, TurnUpdate};
 use ensemble_sync::room::{ReplicaWrite, TurnWrite};
 use tokio::time::Instant;
 
-use super::{Applier, Finished, MIRROR_INTERVAL, MIRRORED_HUNKS, presence, write_to};
+use super::{Applier, Finished, MIRROR_INTERVAL, MIRRORED_HUNKS, WriteJob, presence, write_to};
 use crate::replica;
 
 impl Applier {
@@ -25,9 +25,10 @@ impl Applier {
                 };
                 let room = writer.room.clone();
                 let (rooms, store) = (self.job.rooms.clone(), self.job.store.clone());
+                let job = WriteJob { store, rooms, known: writer.tally };
                 self.under_way.push(Box::pin(async move {
                     let mut batch = batch;
-                    let result = write_to(&rooms, &store, room, write, &mut batch).await;
+                    let result = write_to(&job, room, write, &mut batch).await;
                     Finished::Wrote { writer: at, batch, result }
                 }));
             }

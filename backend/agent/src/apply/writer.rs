@@ -15,7 +15,7 @@ use ensemble_edit::{TextIndex, Utf16Offset};
 use ensemble_protocol::id::{DocumentId, HunkId};
 use ensemble_protocol::limits;
 use ensemble_protocol::rest::HunkState;
-use ensemble_store::{Change, HunkRecord, LedgerKind, StoredLedgerEntry};
+use ensemble_store::{Change, HunkRecord, LedgerEntry, LedgerKind};
 use ensemble_sync::anchor::{Anchor, BaseRun, BaseText, UnitRange};
 use ensemble_sync::room::{AnchoredEdit, Room, Written, WrittenEdit};
 use tokio::time::Instant;
@@ -34,6 +34,8 @@ pub(super) struct DocumentWriter {
     pending: VecDeque<Planned>,
     /// Where the next text at an offset goes, once something was written there.
     ends: HashMap<u32, Anchor>,
+    /// What was written, to compare with the ledger.
+    pub(super) tally: Tally,
     /// Hunks of which something was written.
     written: HashSet<HunkId>,
     /// Hunks of the write that is under way.
@@ -102,18 +104,36 @@ pub(super) struct Batch {
     pub(super) take_back: Option<HunkId>,
 }
 
+/// Units a turn inserted and deleted in a document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Tally {
+    inserted: u64,
+    deleted: u64,
+}
+
+impl Tally {
+    /// As the ledger has it.
+    pub(super) fn of(ledger: &[LedgerEntry]) -> Self {
+        let sum = |kind| {
+            ledger.iter().filter(|entry| entry.kind == kind).map(|entry| u64::from(entry.length)).sum()
+        };
+        Self { inserted: sum(LedgerKind::Inserted), deleted: sum(LedgerKind::Deleted) }
+    }
+
+    fn add(&mut self, written: &Written) {
+        for edit in &written.edits {
+            self.inserted += u64::from(edit.inserted);
+            self.deleted += u64::from(edit.deleted);
+        }
+    }
+}
+
 /// The edits that take a hunk back: what it inserted goes, what it deleted returns right behind its old place.
-pub(super) fn taking_back(
-    ledger: &[StoredLedgerEntry],
-    document: DocumentId,
-    hunk: HunkId,
-) -> Vec<AnchoredEdit> {
-    let of_hunk =
-        |stored: &&StoredLedgerEntry| stored.document == document && stored.entry.hunk == Some(hunk);
+pub(super) fn taking_back(ledger: &[LedgerEntry], hunk: HunkId) -> Vec<AnchoredEdit> {
     ledger
         .iter()
-        .filter(of_hunk)
-        .filter_map(|StoredLedgerEntry { entry, .. }| {
+        .filter(|entry| entry.hunk == Some(hunk))
+        .filter_map(|entry| {
             let range = UnitRange { client: entry.client, clock: entry.clock, length: entry.length };
             match entry.kind {
                 LedgerKind::Inserted => {
@@ -147,6 +167,7 @@ impl DocumentWriter {
             lines: None,
             pending: VecDeque::new(),
             ends: HashMap::new(),
+            tally: Tally::default(),
             written: HashSet::new(),
             under_way: None,
             shifts: Vec::new(),
@@ -268,6 +289,7 @@ impl DocumentWriter {
     /// Takes note of what a write did.
     pub(super) fn finish_write(&mut self, batch: Batch, written: &Written, hunks: &mut Hunks) {
         self.under_way = None;
+        self.tally.add(written);
         if let Some(hunk) = batch.take_back {
             self.restored(&batch.edits, written);
             self.written.remove(&hunk);

@@ -11,6 +11,7 @@ use ensemble_sync::room::ReplicaWrite;
 
 use super::{Shared, Supervisor};
 use crate::apply::{DELETED, MOVED_TO};
+use crate::context::{ROOM_TRIES, read_room};
 use crate::error::AgentError;
 use crate::replica::{self, Turns};
 use crate::turn::{Turn, Verdict};
@@ -116,23 +117,21 @@ impl Supervisor {
         member: MemberId,
         changes: Vec<Change>,
     ) -> Result<(), AgentError> {
-        /// Rejecting what is rejected is harmless, so a room that closed under it is asked again.
-        const TRIES: usize = 3;
-        for _ in 1..TRIES {
+        let mut tries = 0;
+        loop {
             let result = match self.shared.options.rooms.open(document).await {
                 Ok(room) => room.reject(turn, member, changes.clone()).await.map(drop),
                 Err(error) => Err(error),
             };
+            tries += 1;
             match result {
-                Err(RoomError::Closed(_)) => {}
+                // Rejecting what is rejected is harmless, so a room that closed under it is asked again.
+                Err(RoomError::Closed(_)) if tries < ROOM_TRIES => {}
                 // Deleted with all its text.
                 Ok(()) | Err(RoomError::NotFound(_)) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
         }
-        let room = self.shared.options.rooms.open(document).await?;
-        room.reject(turn, member, changes).await?;
-        Ok(())
     }
 
     async fn move_back(
@@ -175,7 +174,7 @@ impl Supervisor {
             matches!(client.owner, ClientOwner::Server) || client.owner == ClientOwner::Turn(record.id)
         });
         let has_ours = clients.iter().any(|client| client.owner == ClientOwner::Turn(record.id));
-        if !only_ours || !has_ours || !options.rooms.open(id).await?.read().await?.is_empty() {
+        if !only_ours || !has_ours || !read_room(&options.rooms, id).await?.1.is_empty() {
             return Ok(());
         }
         if let Err(error) = options.documents.delete(record.project, member, id).await {
