@@ -37,6 +37,9 @@ pub enum Right {
     Own,
     /// It is another person's.
     Foreign,
+    /// It may be another person's, whose text the server lost in a crash: somebody who has it gives it back in
+    /// a reply. An update that has such text waits for that reply.
+    GivenBack,
     /// It is the server's or an agent's: nobody may.
     Reserved,
 }
@@ -146,7 +149,7 @@ pub fn admit<'a>(
     route: Route,
     right: impl Fn(u64) -> Right,
 ) -> Verdict<'a> {
-    let mut order = Order::new(index, &update.groups);
+    let mut order = Order::new(index, &update.groups, route);
     if let Err(refusal) = order.run(&right) {
         return Verdict::Refuse(refusal);
     }
@@ -215,6 +218,7 @@ pub fn is_news(index: &Index, update: &Update<'_>) -> bool {
 struct Order<'i, 'u, 'a> {
     index: &'i Index,
     groups: &'u [Group<'a>],
+    route: Route,
     /// Next block of each group.
     cursors: Vec<usize>,
     /// Next clock of each client of the update, counting what has been ordered.
@@ -229,10 +233,11 @@ struct Order<'i, 'u, 'a> {
 }
 
 impl<'i, 'u, 'a> Order<'i, 'u, 'a> {
-    fn new(index: &'i Index, groups: &'u [Group<'a>]) -> Self {
+    fn new(index: &'i Index, groups: &'u [Group<'a>], route: Route) -> Self {
         Self {
             index,
             groups,
+            route,
             cursors: vec![0; groups.len()],
             known: groups.iter().map(|group| (group.client, index.next_clock(group.client))).collect(),
             waiting: HashMap::new(),
@@ -277,6 +282,8 @@ impl<'i, 'u, 'a> Order<'i, 'u, 'a> {
             }
             match right(group.client) {
                 Right::Own => {}
+                Right::GivenBack if self.route == Route::Step2 => {}
+                Right::GivenBack => return Ok(()),
                 Right::Foreign => return Err(Refusal::ForeignClient(group.client)),
                 Right::Reserved => return Err(Refusal::ReservedClient(group.client)),
             }
@@ -433,6 +440,8 @@ mod tests {
         assert_eq!(refused(Right::Reserved, Route::Step2), Some(Refusal::ReservedClient(2)));
         assert_eq!(refused(Right::Foreign, Route::Update), Some(Refusal::ForeignClient(2)));
         assert_eq!(refused(Right::Foreign, Route::Step2), Some(Refusal::ForeignClient(2)));
+        assert_eq!(refused(Right::GivenBack, Route::Step2), None);
+        assert_eq!(admit(&index(), &new, Route::Update, |_| Right::GivenBack), Verdict::Hold);
         let known = update(vec![vec![text(1, 0, "hello", None, None)]], vec![]);
         assert_eq!(admit(&index(), &known, Route::Update, |_| Right::Reserved), Verdict::Nothing);
     }

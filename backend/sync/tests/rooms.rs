@@ -505,3 +505,58 @@ async fn a_long_history_is_reopened_from_a_snapshot() {
     let base = world.room().await.read().await.unwrap();
     assert_eq!((base.text.to_string(), base.version.seq as usize), (text, updates));
 }
+
+/// After a crash a page may be loaded again and bring what others had typed from its local store, in an update
+/// and late: it is taken, and stays theirs.
+#[tokio::test]
+async fn what_others_had_typed_comes_back_from_a_local_store() {
+    let mut world = World::new().await;
+    let mut ada = world.joined(10, 0).await;
+    let mut bob = world.joined(20, 1).await;
+    bob.type_at(0, "kept ").await;
+    bob.until(|seen| seen.statuses.len() == 2).await;
+    ada.until_text("kept ").await;
+    // Ada was told of this, and then the server died: of a tab that had typed before, and of a new one.
+    ada.apply(&bob.edit(5, 0, "lost "));
+    let new_tab = world.peer(21, 1, Scope::ReadWrite).await;
+    new_tab.apply(&bob.doc.transact().encode_diff_v1(&yrs::StateVector::default()));
+    ada.apply(&new_tab.edit(10, 0, "and found"));
+    let store = ada.doc.transact().encode_diff_v1(&yrs::StateVector::default());
+    world.restart();
+    world.registry.recover_all();
+
+    let mut reloaded = world.joined(11, 0).await;
+    let announced = write_presence([PresenceEntry { client: 11, clock: 1, state: "{}" }].into_iter());
+    reloaded.say(PeerMessage::Presence(announced.into())).await;
+    reloaded.apply(&store);
+    let before = reloaded.seen.statuses.len();
+    reloaded.say(PeerMessage::Update(store.into())).await;
+    reloaded.until(|seen| seen.statuses.len() > before || seen.detached.is_some()).await;
+    assert_eq!((reloaded.seen.detached, reloaded.seen.statuses.last()), (None, Some(&true)));
+    assert_eq!(world.text().await, "kept lost and found");
+
+    for (client, tab) in [(20, bob), (21, new_tab)] {
+        let mut back = world.peer(client, 1, Scope::ReadWrite).await;
+        back.apply(&tab.doc.transact().encode_diff_v1(&yrs::StateVector::default()));
+        back.sync().await;
+        let before = back.seen.statuses.len();
+        back.type_at(0, ">").await;
+        back.until(|seen| seen.statuses.len() > before || seen.detached.is_some()).await;
+        assert_eq!((back.seen.detached, back.seen.statuses.last()), (None, Some(&true)));
+    }
+    assert_eq!(world.text().await, ">>kept lost and found");
+}
+
+/// A program types a thousand times before it has answered our step 1, as one that writes a file line by line.
+#[tokio::test]
+async fn typing_faster_than_a_handshake_is_kept_and_acknowledged() {
+    let world = World::new().await;
+    let mut bob = world.peer(20, 1, Scope::ReadWrite).await;
+    for at in 0..1000 {
+        bob.type_at(at, "x").await;
+    }
+    bob.until(|seen| seen.statuses.len() == 1000 || seen.detached.is_some()).await;
+    assert_eq!(bob.seen.detached, None);
+    assert!(bob.seen.statuses.iter().all(|applied| *applied));
+    assert_eq!(world.text().await.len(), 1000);
+}

@@ -82,6 +82,8 @@ struct Peer {
     /// Updates that wait for its step 2, or for something they depend on.
     held: VecDeque<Bytes>,
     held_bytes: usize,
+    /// Updates beyond those, not kept: its step 2 has what was in them.
+    held_over: usize,
     /// Client ids it announced as its own.
     announced: HashSet<u64>,
     /// Blocks and work its updates may ask for.

@@ -66,6 +66,7 @@ impl RoomActor {
                 asked: VecDeque::new(),
                 held: VecDeque::new(),
                 held_bytes: 0,
+                held_over: 0,
                 announced: HashSet::new(),
                 work: Bucket::new(limits::PEER_WORK),
                 replies: Bucket::new(limits::PEER_LARGE_REPLIES),
@@ -207,17 +208,21 @@ impl RoomActor {
             self.acknowledge(id, counted, applied, None);
             return;
         }
-        match self.decide(id, &update, Route::Step2) {
+        let all = match self.decide(id, &update, Route::Step2) {
             // Everything it has is here; or nothing of it fits, and it is asked again when it says more.
-            Verdict::Nothing => self.acknowledge(id, counted, true, None),
-            Verdict::Hold => {}
+            Verdict::Nothing => {
+                self.acknowledge(id, counted, true, None);
+                true
+            }
+            Verdict::Hold => false,
             Verdict::Admit(admitted) => {
                 let logged = admitted.bytes(bytes);
                 self.take(id, &admitted, &logged, counted, Route::Step2).await;
+                !admitted.left_out
             }
             Verdict::Refuse(refusal) => return self.refuse(id, &refusal),
-        }
-        self.take_held(id).await;
+        };
+        self.take_held(id, all).await;
     }
 
     pub(super) async fn update(&mut self, id: PeerId, bytes: Bytes) {
@@ -242,17 +247,21 @@ impl RoomActor {
 
     pub(super) fn hold(&mut self, id: PeerId, bytes: Bytes) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.held.len() >= limits::HELD_UPDATES || peer.held_bytes + bytes.len() > limits::HELD_BYTES {
+            // A program types faster than a handshake. The reply to our step 1 is still to come and has this too.
+            peer.held_over += 1;
+            return;
+        }
         peer.held_bytes += bytes.len();
         peer.held.push_back(bytes);
-        if peer.held.len() > limits::HELD_UPDATES || peer.held_bytes > limits::HELD_BYTES {
-            self.refuse(id, &Refusal::HeldTooMuch);
-        }
     }
 
-    /// After a peer's step 2: what it sent before must fit now.
-    pub(super) async fn take_held(&mut self, id: PeerId) {
+    /// After a peer's step 2: what it sent before must fit now. `all` says that all of the step 2 was here or
+    /// admitted, and so everything the peer had when it sent it.
+    pub(super) async fn take_held(&mut self, id: PeerId, all: bool) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let held = std::mem::take(&mut peer.held);
+        let over = std::mem::take(&mut peer.held_over);
         peer.held_bytes = 0;
         for bytes in held {
             if !self.peers.contains_key(&id) {
@@ -261,6 +270,12 @@ impl RoomActor {
             if self.take_update(id, &bytes).await == Taken::Held {
                 return self.refuse(id, &Refusal::Gap);
             }
+        }
+        if over > 0 && !all {
+            return self.refuse(id, &Refusal::HeldTooMuch);
+        }
+        for _ in 0..over {
+            self.acknowledge(id, true, true, None);
         }
     }
 
@@ -292,11 +307,17 @@ impl RoomActor {
         let recovering = self.is_recovering();
         admit(text.index(), update, route, |client| match self.owners.get(&client) {
             Some(ClientOwner::Member(owner)) if *owner == member => Right::Own,
-            // Somebody gives back what the server lost in a crash.
-            Some(ClientOwner::Member(_)) if recovering && route == Route::Step2 => Right::Own,
+            Some(ClientOwner::Member(_)) if recovering => Right::GivenBack,
             Some(ClientOwner::Member(_)) => Right::Foreign,
             Some(ClientOwner::Turn(_) | ClientOwner::Server) => Right::Reserved,
             None if self.presence.is_agent(client) => Right::Reserved,
+            // A page that loads its local store late sends everybody's text in an update. Under ids nobody knows
+            // any more that would be taken for its own typing.
+            Some(ClientOwner::Nobody) | None
+                if recovering && !peer.announced.is_empty() && !peer.announced.contains(&client) =>
+            {
+                Right::GivenBack
+            }
             Some(ClientOwner::Nobody) | None => Right::Own,
         })
     }
