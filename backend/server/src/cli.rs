@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
 use ensemble_demo_model::{DemoModel, DemoOptions};
 use ensemble_server::config::{Config, DEFAULT_FILE, DEMO_TOKENS_PER_SECOND, Sources, env_example};
-use ensemble_server::lifecycle::{Outcome, signalled};
+use ensemble_server::lifecycle::{Outcome, on_signal};
 use ensemble_server::{Server, VERSION, telemetry};
 use ensemble_store::{Clock as _, SystemClock, migrate};
 use tokio::net::TcpListener;
@@ -133,10 +133,11 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
         format!("`{listen}` cannot be listened on; is another server running there? choose with --listen")
     })?;
     let server = Server::build(config).await?;
+    // Before the first line is out: whoever reads it may tell the server to stop at once.
+    let shutdown = on_signal(server.hard_stop());
     for line in server.greeting(listener.local_addr()?) {
         println!("{line}");
     }
-    let shutdown = signalled(server.hard_stop());
     let outcome = server.serve(listener, shutdown).await?;
     Ok(if outcome == Outcome::Clean { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -144,13 +145,14 @@ async fn serve(config: Config) -> anyhow::Result<ExitCode> {
 async fn demo_model(listen: SocketAddr, tokens_per_second: u32) -> anyhow::Result<ExitCode> {
     let listener =
         TcpListener::bind(listen).await.with_context(|| format!("`{listen}` cannot be listened on"))?;
+    let (stop, hard) = (CancellationToken::new(), CancellationToken::new());
+    let signalled = on_signal(hard);
     println!("The demo model is ready at http://{}/v1", listener.local_addr()?);
     let started_at = SystemClock.now().unix_timestamp() as u64;
     let options = DemoOptions { tokens_per_second, started_at, ..DemoOptions::default() };
-    let (stop, hard) = (CancellationToken::new(), CancellationToken::new());
     let stopping = stop.clone();
     tokio::spawn(async move {
-        signalled(hard).await;
+        signalled.await;
         stopping.cancel();
     });
     DemoModel::serve(listener, options, stop).await?;

@@ -79,31 +79,57 @@ impl Outcome {
     }
 }
 
-/// Waits for SIGTERM or SIGINT; every later one cancels `hard`.
-pub async fn signalled(hard: CancellationToken) {
-    next_signal().await;
-    info!("stopping; once more to stop at once");
-    tokio::spawn(async move {
-        next_signal().await;
-        warn!("stopping at once");
-        hard.cancel();
-    });
+/// Listens for SIGTERM and SIGINT from now on; the future waits for the first, and every later one cancels
+/// `hard`.
+pub fn on_signal(hard: CancellationToken) -> impl Future<Output = ()> + Send {
+    let mut signals = Signals::listen();
+    async move {
+        signals.next().await;
+        info!("stopping; once more to stop at once");
+        tokio::spawn(async move {
+            signals.next().await;
+            warn!("stopping at once");
+            hard.cancel();
+        });
+    }
 }
 
 #[cfg(unix)]
-async fn next_signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let mut terminate = signal(SignalKind::terminate()).expect("the process may handle SIGTERM");
-    let mut interrupt = signal(SignalKind::interrupt()).expect("the process may handle SIGINT");
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+}
+
+#[cfg(unix)]
+impl Signals {
+    fn listen() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        Self {
+            terminate: signal(SignalKind::terminate()).expect("the process may handle SIGTERM"),
+            interrupt: signal(SignalKind::interrupt()).expect("the process may handle SIGINT"),
+        }
+    }
+
+    async fn next(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
     }
 }
 
 #[cfg(not(unix))]
-async fn next_signal() {
-    tokio::signal::ctrl_c().await.expect("the process may handle Ctrl-C");
+struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    fn listen() -> Self {
+        Self
+    }
+
+    async fn next(&mut self) {
+        tokio::signal::ctrl_c().await.expect("the process may handle Ctrl-C");
+    }
 }
 
 #[cfg(test)]
