@@ -680,7 +680,7 @@ async fn a_patch_in_the_answer_is_applied_and_not_shown() {
     assert!(!ended.answer.contains("***"));
 }
 
-/// [T30] A room that is made anew in the middle of a turn does not stop the turn, and nothing is written twice.
+/// [T11] A room that is made anew in the middle of a turn does not stop the turn, and nothing is written twice.
 #[tokio::test]
 async fn a_room_made_anew_does_not_stop_a_turn() {
     let script = Script::new();

@@ -103,8 +103,9 @@ impl Server {
             room_tasks.tracker.clone(),
             room_tasks.stop.clone(),
         );
-        // How the last run ended is not known here, so every start counts as one after a crash.
-        rooms.recover_all();
+        if store.recovery().unclean_stop {
+            rooms.recover_all();
+        }
         let auth = Auth::new(store.clone(), clock.clone(), ids.clone());
         let commands = Commands::new(Parts {
             store: store.clone(),
