@@ -8,6 +8,7 @@
 mod files;
 mod flush;
 mod hunks;
+mod read;
 mod writer;
 
 use std::collections::HashMap;
@@ -16,9 +17,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset};
-use ensemble_model::{DoneReason, EventStream, ModelError, ModelEvent, Usage};
+use ensemble_model::{EventStream, ModelError, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
-use ensemble_protocol::limits;
 use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
@@ -28,7 +28,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{self, PATCH_TOOL, ROOM_TRIES, Shown};
+use crate::context::{self, ROOM_TRIES, Shown};
 use crate::documents::Documents;
 use crate::error::AgentError;
 use crate::policy::{Entry, NOT_PART_OF_TURN, Policy};
@@ -278,87 +278,6 @@ impl Applier {
         }
     }
 
-    async fn model_said(&mut self, event: ModelEvent) -> Option<End> {
-        match event {
-            ModelEvent::Started { response_id } => {
-                tracing::debug!(call.id = %response_id, "the model answers");
-            }
-            ModelEvent::TextDelta(text) => self.feed(Source::Text, &text).await,
-            ModelEvent::ToolBegin { item, name, .. } => {
-                if name == PATCH_TOOL {
-                    self.inputs.insert(item, String::new());
-                } else {
-                    tracing::debug!("the model called a tool it was not given");
-                }
-            }
-            ModelEvent::ToolInputDelta { item, delta } => {
-                if let Some(input) = self.inputs.get_mut(&item) {
-                    input.push_str(&delta);
-                    self.feed(Source::Tool(item), &delta).await;
-                }
-            }
-            ModelEvent::ToolEnd { item, input } => {
-                if let Some(taken) = self.inputs.remove(&item) {
-                    if let Some(rest) = input.strip_prefix(taken.as_str()) {
-                        self.feed(Source::Tool(item), rest).await;
-                    } else {
-                        // What was taken may be in a document already, and every hunk of it was checked.
-                        tracing::warn!("a tool's whole input differs from its pieces");
-                    }
-                    self.end_line().await;
-                }
-            }
-            ModelEvent::ReasoningDelta(_) => {}
-            ModelEvent::Usage(usage) => self.usage = Some(usage),
-            ModelEvent::Done { reason, .. } => {
-                return Some(match reason {
-                    DoneReason::Completed => End::Done,
-                    DoneReason::Length => End::Failed(TurnError {
-                        code: "answer_too_long".into(),
-                        detail: "the answer reached the model's limit and was cut off".into(),
-                    }),
-                    DoneReason::Filtered => End::Failed(TurnError {
-                        code: "answer_filtered".into(),
-                        detail: "the model's provider stopped the answer".into(),
-                    }),
-                    DoneReason::Other => End::Failed(TurnError {
-                        code: "answer_incomplete".into(),
-                        detail: "the model ended its answer early".into(),
-                    }),
-                });
-            }
-            ModelEvent::Failed(ModelError::Interrupted) => return Some(End::Interrupted),
-            ModelEvent::Failed(error) => return Some(failed(&error)),
-        }
-        None
-    }
-
-    /// Gives text to the patch stream. Outputs of the model stand on lines of their own there.
-    async fn feed(&mut self, source: Source, text: &str) {
-        if text.is_empty() {
-            return;
-        }
-        if self.source.replace(source) != Some(source) {
-            self.end_line().await;
-        }
-        self.ends_line = text.ends_with('\n');
-        self.push(text).await;
-    }
-
-    async fn end_line(&mut self) {
-        if !self.ends_line {
-            self.ends_line = true;
-            self.push("\n").await;
-        }
-    }
-
-    async fn push(&mut self, text: &str) {
-        let events = self.stream.as_mut().map(|stream| stream.push(text)).unwrap_or_default();
-        for event in events {
-            self.handle(event).await;
-        }
-    }
-
     async fn handle(&mut self, event: PatchEvent) {
         match event {
             PatchEvent::Prose(text) => self.say(&text),
@@ -428,15 +347,6 @@ impl Applier {
         };
         self.writer_of.insert(hunk, writer);
         self.writers[writer].push(hunk, delete, at, insert);
-    }
-
-    /// Adds to the answer, as far as it is kept.
-    fn say(&mut self, text: &str) {
-        let text = if self.answer.is_empty() { text.trim_start() } else { text };
-        let left = limits::ANSWER_CHARS - self.answer_chars;
-        let kept: String = text.chars().take(left).collect();
-        self.answer_chars += kept.chars().count();
-        self.answer.push_str(&kept);
     }
 
     fn finished(&mut self, finished: Finished) {
