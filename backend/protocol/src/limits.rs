@@ -18,8 +18,9 @@ pub struct Rate {
 pub const ADDRESS_BYTES: usize = 256;
 /// Bytes of one WebSocket message. A paste of a whole large file fits; nothing honest is larger.
 pub const MESSAGE_BYTES: usize = 8 * 1024 * 1024;
-/// Bytes of one Update after a peer's first sync.
-pub const UPDATE_BYTES: usize = 1024 * 1024;
+/// Bytes of one Update: the largest document in three-byte characters, pasted at once or loaded from a page's
+/// local store after it joined.
+pub const UPDATE_BYTES: usize = 7 * 1024 * 1024;
 /// Bytes of a token in an Auth message.
 pub const TOKEN_BYTES: usize = 512;
 /// Bytes of one JSON-RPC request.

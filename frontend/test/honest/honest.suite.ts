@@ -8,7 +8,7 @@ import { afterAll, beforeAll, expect, it } from "vitest";
 import { Random } from "./random.ts";
 import { replay } from "./replay.ts";
 import { Stage } from "./stage.ts";
-import { meetStockClients } from "./stock.ts";
+import { meetStockClients, pasteLargeFile } from "./stock.ts";
 import { Story } from "./story.ts";
 import { Tally } from "./tally.ts";
 
@@ -42,6 +42,11 @@ it.runIf(REPLAY)("refuses nothing of a story told again", async () => {
 it.skipIf(REPLAY)("refuses no stock client", async () => {
   const text = await meetStockClients(stage, new Random(SEED));
   expect(text.length).toBeGreaterThan(1000);
+  expect(refusalsLogged()).toEqual([]);
+});
+
+it.skipIf(REPLAY)("refuses no large paste", async () => {
+  await pasteLargeFile(stage);
   expect(refusalsLogged()).toEqual([]);
 });
 

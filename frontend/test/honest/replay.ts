@@ -12,7 +12,7 @@ const PATIENCE = 500;
 /** Gives what was refused, by the line of the file. */
 export async function replay(stage: Stage, file: string): Promise<string[]> {
   const refusals: string[] = [];
-  const document = await stage.project.document("honest/replay.txt");
+  const document = await stage.document("replay");
   const links = new Map<number, { link: Link; saved: number; asked: boolean; refused: boolean }>();
   const lines = readFileSync(file, "utf8").split("\n").filter(Boolean);
   for (const [line, text] of lines.entries()) {

@@ -3,7 +3,7 @@
 import { closeSync, mkdtempSync, openSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { type TestProject, TestServer } from "../server.ts";
+import { type TestProject, TestServer, until } from "../server.ts";
 import type { Member } from "./peer.ts";
 
 /** Somebody who has to know when the server dies. */
@@ -47,6 +47,19 @@ export class Stage {
 
   get origin(): string {
     return this.server.url;
+  }
+
+  /** Makes a document, again under another name if the server died meanwhile. */
+  async document(name: string): Promise<string> {
+    for (let attempt = 1; ; attempt++) {
+      await until("the server is up", () => this.up, 60_000);
+      const { crashes } = this;
+      try {
+        return await this.project.document(`honest/${name}-${attempt}.txt`);
+      } catch (error) {
+        if (this.up && this.crashes === crashes) throw error;
+      }
+    }
   }
 
   /** Kills the server with whatever it had not stored, and starts it again. */

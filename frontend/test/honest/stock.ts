@@ -71,7 +71,7 @@ function yWebsocket(stage: Stage, document: string, name: string, token: string)
 
 /** Gives the text all of them and the server have in the end. */
 export async function meetStockClients(stage: Stage, random: Random): Promise<string> {
-  const document = await stage.project.document("honest/stock.txt");
+  const document = await stage.document("stock");
   const address = `${stage.project.id}/${document}`;
   const token = () => random.pick(stage.members).token;
   const clients = [
@@ -108,5 +108,37 @@ export async function meetStockClients(stage: Stage, random: Random): Promise<st
     return texts()[0] ?? "";
   } finally {
     for (const client of clients) client.close();
+  }
+}
+
+/** Somebody pastes a large file, and somebody's page loads it from its local store after it has synced. */
+export async function pasteLargeFile(stage: Stage): Promise<void> {
+  const document = await stage.document("large");
+  const address = `${stage.project.id}/${document}`;
+  const token = stage.members[1]?.token ?? "";
+  const paste = "a line of a large file\n".repeat(70_000);
+  const pasting = hocuspocus(stage, address, "pasting", { token });
+  try {
+    await until("the one who pastes is saved", () => pasting.isSaved());
+    pasting.doc.getText("content").insert(0, paste);
+    await until("the paste is saved", () => pasting.isSaved(), 60_000);
+    const stored = new Y.Doc();
+    Y.applyUpdate(stored, Y.encodeStateAsUpdate(pasting.doc));
+    stored.getText("content").insert(0, "typed offline\n");
+    const store = Y.encodeStateAsUpdate(stored);
+    const loading = hocuspocus(stage, address, "loading late", {
+      token,
+      // Its step 1 is on its way and nothing has come back: all of the store is new, and sent.
+      onAuthenticated: () => Y.applyUpdate(loading.doc, store, "store"),
+    });
+    try {
+      await until("the store is saved", () => loading.isSaved(), 60_000);
+    } finally {
+      loading.close();
+    }
+    const text = await stage.project.text(document);
+    if (text !== `typed offline\n${paste}`) throw new Error("a large text is not what was pasted");
+  } finally {
+    pasting.close();
   }
 }

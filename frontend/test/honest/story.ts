@@ -63,7 +63,7 @@ export class Story implements Journal, Witness {
   }
 
   static async begin(stage: Stage, tally: Tally, seed: number): Promise<Story> {
-    const document = await stage.project.document(`honest/${seed}.txt`);
+    const document = await stage.document(`${seed}`);
     const story = new Story(stage, tally, seed, document);
     for (let count = story.random.between(3, PEERS); count > 0; count--) story.arrive();
     return story;
