@@ -34,8 +34,8 @@ pub(super) enum Durability {
 #[derive(Debug)]
 pub(crate) struct Home {
     path: PathBuf,
-    /// Locked as long as it is open; the system unlocks it when the process dies, however it dies.
-    _lock: File,
+    /// Locked until this is dropped; the system unlocks it when the process dies, however it dies.
+    lock: File,
     /// Folder to remove in the end.
     temporary: Option<PathBuf>,
 }
@@ -55,7 +55,7 @@ impl Home {
             .open(&lock_path)
             .map_err(|error| unusable(&path, error))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path, _lock: lock, temporary: None }),
+            Ok(()) => Ok(Self { path, lock, temporary: None }),
             Err(TryLockError::WouldBlock) => Err(StoreError::InUse { path }),
             Err(TryLockError::Error(error)) => Err(unusable(&path, error)),
         }
@@ -152,6 +152,8 @@ impl Identity {
 
 impl Drop for Home {
     fn drop(&mut self) {
+        // Closing alone would not do: a process that is just being started has the file for a moment too.
+        let _ = self.lock.unlock();
         if let Some(folder) = &self.temporary {
             // What cannot be removed is left to the system's own cleaning.
             let _ = fs::remove_dir_all(folder);

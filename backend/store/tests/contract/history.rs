@@ -166,7 +166,7 @@ fn hex(document: DocumentId) -> String {
     hex + "'"
 }
 
-/// [D3] A write that is sent again is known even when its update has become history.
+/// A write that is sent again is known even when its update has become history.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stamp_is_known_in_history_as_well() {
     let disk = Disk::new();
@@ -237,7 +237,7 @@ async fn readers_see_one_log_while_it_moves() {
     assert_eq!(all(&store, document).await.len(), 1600);
 }
 
-/// [D4] [D6] With any snapshots, rows and segments damaged, loading gives the whole text or says what is
+/// [D5] [D6] With any snapshots, rows and segments damaged, loading gives the whole text or says what is
 /// damaged, and what can be read of it is a beginning of it.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_combination_of_damage_is_survived_or_named() {
@@ -249,8 +249,8 @@ async fn every_combination_of_damage_is_survived_or_named() {
     let disk = Disk::new();
     let (store, world) = disk.open().await;
     let (document, _) = world.one_document().await;
-    let text: String = (0..ROWS).map(|number| format!("{number} ")).collect();
-    let text_at = |seq: u64| (0..seq).map(|number| format!("{number} ")).collect::<String>();
+    let text_at = |seq: u64| (0..seq).map(|number| number.to_string() + " ").collect::<String>();
+    let text = text_at(ROWS);
     write_log(&world, document, ROWS).await;
     for seq in SNAPSHOTS {
         store.put_snapshot(snapshot(document, seq, text_at(seq))).await.unwrap();
@@ -302,7 +302,7 @@ async fn every_combination_of_damage_is_survived_or_named() {
             (Err(StoreError::Corrupt { table, id }), Err((wanted_table, wanted_id, readable_to))) => {
                 assert_eq!((table, id), (wanted_table, wanted_id), "{damage:b}");
                 assert_eq!(read, text_at(readable_to), "{damage:b}");
-                let same = format!("row {} of `{table}` is damaged", wanted_id_of(&readable.damage));
+                let same = format!("row {} of `{table}` is damaged", damaged_id(readable.damage.as_ref()));
                 assert_eq!(readable.damage.unwrap().to_string(), same);
             }
             (loaded, expected) => panic!("{damage:b}: {loaded:?}, not {expected:?}"),
@@ -313,7 +313,7 @@ async fn every_combination_of_damage_is_survived_or_named() {
     }
 }
 
-fn wanted_id_of(damage: &Option<StoreError>) -> String {
+fn damaged_id(damage: Option<&StoreError>) -> String {
     match damage {
         Some(StoreError::Corrupt { id, .. }) => id.clone(),
         other => panic!("not damage: {other:?}"),

@@ -5,8 +5,11 @@
 mod access;
 mod backup;
 mod durability;
+#[cfg(target_os = "linux")]
+mod faults;
 mod history;
 mod log;
 mod recovery;
 mod support;
+mod torn;
 mod turns;

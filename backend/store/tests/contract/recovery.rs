@@ -32,10 +32,10 @@ async fn an_unclean_stop_is_known_to_the_next_run() {
     }
     store.close().await;
     drop((store, world));
-    let (store, _world) = open(&killed.path().join("ensemble.db"), 50).await;
+    let (store, world) = open(&killed.path().join("ensemble.db"), 50).await;
     assert_eq!(store.recovery(), Recovery { unclean_stop: true, ..expected });
     store.close().await;
-    drop((store, _world));
+    drop((store, world));
     let (store, _world) = open(&killed.path().join("ensemble.db"), 51).await;
     assert_eq!(store.recovery(), expected, "once is enough");
 }
