@@ -15,6 +15,9 @@ pub enum RoomError {
     /// The room closed meanwhile: open it again.
     #[error("the room of document `{0}` has closed")]
     Closed(DocumentId),
+    /// Its stored history is damaged: it is open for reading, from what is readable.
+    #[error("document `{0}` is damaged and open for reading only")]
+    Damaged(DocumentId),
     /// The server is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -58,6 +61,7 @@ impl RoomError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::NotFound(_) => ErrorCode::DocumentNotFound,
+            Self::Damaged(_) => ErrorCode::ReadOnly,
             Self::TurnStopped => ErrorCode::TurnNotRunning,
             Self::Refused { .. } => ErrorCode::BadRequest,
             Self::Conflict(ensemble_store::Conflict::PathTaken) => ErrorCode::PathTaken,

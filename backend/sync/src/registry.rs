@@ -2,15 +2,16 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::fmt;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, MemberId, NodeId, PeerId, ProjectId};
 use ensemble_protocol::limits;
-use ensemble_store::{Clock, Hash, Ids, Stamp, Store};
+use ensemble_store::{Clock, Hash, Ids, InFlight, Slot, Stamp, Store};
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio::time::{Instant, MissedTickBehavior};
@@ -55,6 +56,10 @@ pub(crate) struct Shared {
     /// Updates that made a room die, oldest first.
     suspects: Mutex<VecDeque<(DocumentId, Hash)>>,
     lost: AtomicU64,
+    /// Where updates being applied are written down.
+    in_flight: OnceLock<InFlight>,
+    /// Documents whose loading took the last process with it.
+    died_loading: Mutex<HashSet<DocumentId>>,
 }
 
 /// Which documents have a recovery window when they are opened next.
@@ -162,6 +167,8 @@ impl RoomRegistry {
             recovery: Mutex::default(),
             suspects: Mutex::default(),
             lost: AtomicU64::new(0),
+            in_flight: OnceLock::new(),
+            died_loading: Mutex::default(),
         };
         let registry = Self { shared: Arc::new(shared) };
         let supervisor = registry.clone();
@@ -209,6 +216,34 @@ impl RoomRegistry {
         suspects.push_back((document, hash));
     }
 
+    /// Deals with what the last process was at when it died, and writes down from now on what this one is at.
+    ///
+    /// An update that was being applied is not taken again; a document that was being loaded has failed to.
+    pub fn remember_in_flight(&self, file: &Path) -> std::io::Result<()> {
+        for (document, hash) in InFlight::read(file)? {
+            tracing::error!(document.id = %document, "the last run of the server died at work on a document");
+            if hash == InFlight::LOADING {
+                self.shared.died_loading.lock().insert(document);
+            } else {
+                self.suspect(document, hash);
+            }
+        }
+        // Set once, before the first room opens.
+        let _ = self.shared.in_flight.set(InFlight::open(file)?);
+        Ok(())
+    }
+
+    /// A place to write down what a room is at. Without one a crash can repeat; that is no reason not to open.
+    pub(crate) fn slot(&self, document: DocumentId) -> Option<Slot> {
+        let slot = self.shared.in_flight.get()?.slot(document);
+        slot.inspect_err(|error| tracing::warn!(%error, "updates in flight cannot be written down")).ok()
+    }
+
+    /// Whether loading this document took the last process with it, asked once.
+    pub(crate) fn died_loading(&self, document: DocumentId) -> bool {
+        self.shared.died_loading.lock().remove(&document)
+    }
+
     /// How many rooms died or stalled and were replaced.
     pub fn lost_rooms(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
@@ -250,6 +285,9 @@ impl RoomRegistry {
             self.suspect(document, hash);
         }
         self.recover(document);
+        if let Some(in_flight) = self.shared.in_flight.get() {
+            in_flight.forget(document);
+        }
         let mut rooms = self.shared.rooms.lock();
         if matches!(rooms.get(&document), Some(Entry::Open(held)) if Arc::ptr_eq(&held.inner, &room.inner)) {
             rooms.remove(&document);

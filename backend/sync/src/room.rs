@@ -253,6 +253,8 @@ pub(crate) struct RoomInner {
     pub(crate) stop: CancellationToken,
     /// What its supervisor watches.
     pub(crate) vitals: Vitals,
+    /// Why the document may only be read.
+    pub(crate) damage: Option<String>,
 }
 
 impl Room {
@@ -274,6 +276,11 @@ impl Room {
     /// What the document is for.
     pub fn kind(&self) -> DocumentKind {
         self.inner.kind
+    }
+
+    /// Whether the document could not be loaded whole and is open for reading only, from what is readable.
+    pub fn is_damaged(&self) -> bool {
+        self.inner.damage.is_some()
     }
 
     /// Whether the room takes no more messages.

@@ -13,8 +13,8 @@ use ensemble_protocol::lib0::Reader;
 use ensemble_protocol::limits;
 use ensemble_protocol::sync::{PresenceEntry, SyncMessage, read_presence, write_presence};
 use ensemble_store::{
-    Change, DocumentKind, Ids, Review, SeededIds, SqliteStore, Store, SystemClock, TurnRecord, TurnStatus,
-    Write,
+    Change, DocumentKind, Ids, InFlight, NewUpdate, Review, SeededIds, SqliteStore, Store, SystemClock,
+    TurnRecord, TurnStatus, Write,
 };
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::BaseText;
@@ -559,4 +559,62 @@ async fn typing_faster_than_a_handshake_is_kept_and_acknowledged() {
     assert_eq!(bob.seen.detached, None);
     assert!(bob.seen.statuses.iter().all(|applied| *applied));
     assert_eq!(world.text().await.len(), 1000);
+}
+
+/// [D21] A document that fails to load twice opens for reading, from what is readable, and takes nothing new.
+#[tokio::test]
+async fn a_damaged_document_opens_for_reading() {
+    let mut world = World::new().await;
+    let mut ada = world.joined(10, 0).await;
+    ada.type_at(0, "good").await;
+    ada.until(|seen| seen.statuses.len() == 2).await;
+    let author = ensemble_store::Author::default();
+    let broken = NewUpdate {
+        document: world.document,
+        epoch: 1,
+        bytes: Bytes::from_static(b"not an update"),
+        author,
+        clients: Vec::new(),
+        ledger: Vec::new(),
+        stamp: world.registry.stamp(),
+    };
+    world.store.commit(Write::update(broken)).await.unwrap();
+    world.restart();
+    assert!(matches!(world.registry.open(world.document).await, Err(RoomError::Store { .. })));
+    let room = world.room().await;
+    assert!(room.is_damaged());
+    assert_eq!(&*room.read().await.unwrap().text, "good");
+    let mut bob = world.joined(20, 1).await;
+    bob.until_text("good").await;
+    bob.type_at(0, "more").await;
+    bob.until(|seen| seen.statuses.last() == Some(&false)).await;
+    let write = turn_write(world.turn().await, world.members[0], Vec::new());
+    assert!(matches!(room.write(write).await, Err(RoomError::Damaged(_))));
+}
+
+/// [S16] An update that took the process with it is not taken by the next one.
+#[tokio::test]
+async fn what_took_the_process_with_it_is_not_taken_again() {
+    let mut world = World::new().await;
+    let ada = world.joined(10, 0).await;
+    let update = ada.edit(0, 0, "deadly");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in-flight");
+    {
+        let died = InFlight::open(&file).unwrap();
+        let mut slot = died.slot(world.document).unwrap();
+        slot.begin(ensemble_sync::document::bytes_hash(&update));
+        std::mem::forget(slot);
+    }
+    world.restart();
+    world.registry.remember_in_flight(&file).unwrap();
+    let mut eve = world.joined(30, 0).await;
+    eve.say(PeerMessage::Update(update)).await;
+    eve.until(|seen| seen.detached.is_some()).await;
+    assert_eq!(eve.seen.detached, Some(ErrorCode::MalformedUpdate));
+    let mut bob = world.joined(20, 1).await;
+    let before = bob.seen.statuses.len();
+    bob.type_at(0, "alive").await;
+    bob.until(|seen| seen.statuses.len() > before).await;
+    assert_eq!(world.text().await, "alive");
 }

@@ -19,7 +19,7 @@ use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, PeerId, TurnId, Version};
 use ensemble_protocol::limits;
-use ensemble_store::{ClientOwner, Commit, Committed, DocumentKind, Hash, StoreError};
+use ensemble_store::{ClientOwner, Commit, Committed, DocumentKind, Hash, Slot, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
@@ -33,10 +33,10 @@ use crate::peer::OutboxSlot;
 use crate::presence::Presence;
 use crate::rate::Bucket;
 use crate::registry::{RoomRegistry, Vitals};
-use crate::writer::new_client;
 
 mod commits;
 mod edits;
+mod load;
 mod peers;
 
 /// How often a room looks for presence nobody renewed, and for being idle.
@@ -151,6 +151,8 @@ pub(crate) struct RoomActor {
     snapshot_pending: bool,
     active: Instant,
     failed: bool,
+    /// Where the update being applied is written down, for the next process.
+    slot: Option<Slot>,
 }
 
 /// Loads a document and makes its room.
@@ -159,47 +161,10 @@ pub(crate) async fn open(
     document: DocumentId,
     stop: CancellationToken,
 ) -> Result<(Room, RoomActor), RoomError> {
-    let store = registry.options().store.clone();
-    let failed = |error| RoomError::store(document, error);
-    let loaded = store.load_document(document).await.map_err(failed)?;
-    let loaded = loaded.filter(|loaded| loaded.document.deleted_at.is_none());
-    let loaded = loaded.ok_or(RoomError::NotFound(document))?;
-    let owners: HashMap<u64, ClientOwner> = store
-        .clients_of(document)
-        .await
-        .map_err(failed)?
-        .into_iter()
-        .map(|record| (record.client, record.owner))
-        .collect();
-    let record = loaded.document;
-    let ids = registry.options().ids.clone();
-    let updates = loaded.updates.len() as u64;
-    let bytes = loaded.updates.iter().map(|update| update.bytes.len()).sum();
-    let client = new_client(&*ids, |client| owners.contains_key(&client));
+    let load::Loaded { record, content, owners, updates, bytes, damage } =
+        load::load(&registry, document).await?;
     let kind = record.kind;
-    // Loading a long history takes a while; other rooms go on meanwhile.
-    let content = tokio::task::spawn_blocking(move || {
-        let mut content = match kind {
-            DocumentKind::Text => Content::Text(Box::default()),
-            DocumentKind::Tree | DocumentKind::Turns => {
-                Content::Replica(Box::new(ReplicaDocument::new(client)))
-            }
-        };
-        let snapshot = loaded.snapshot.map(|snapshot| (0, snapshot.bytes));
-        for (seq, bytes) in
-            snapshot.into_iter().chain(loaded.updates.into_iter().map(|row| (row.seq, row.bytes)))
-        {
-            match &mut content {
-                Content::Text(text) => text.load(seq, &bytes)?,
-                Content::Replica(replica) => replica.load(seq, &bytes)?,
-            }
-        }
-        Ok::<_, crate::document::Unreadable>(content)
-    })
-    .await
-    .map_err(|error| RoomError::Store { document, detail: error.to_string() })?
-    .map_err(|error| RoomError::Store { document, detail: error.to_string() })?;
-
+    let slot = if damage.is_some() { None } else { registry.slot(document) };
     let address: Arc<str> = match kind {
         DocumentKind::Text => format!("{}/{document}", record.project).into(),
         DocumentKind::Tree => record.project.to_string().into(),
@@ -215,6 +180,7 @@ pub(crate) async fn open(
         dropped: dropped.clone(),
         stop: stop.clone(),
         vitals: Vitals::default(),
+        damage,
     });
     let actor = RoomActor {
         room: Arc::downgrade(&inner),
@@ -243,6 +209,7 @@ pub(crate) async fn open(
         snapshot_pending: false,
         active: Instant::now(),
         failed: false,
+        slot,
     };
     tracing::info!(document.id = %document, updates, "opened document `{document}`");
     Ok((Room { inner }, actor))
@@ -370,6 +337,11 @@ impl RoomActor {
         }
     }
 
+    /// Whether the document may only be read.
+    fn is_damaged(&self) -> bool {
+        self.room.upgrade().is_some_and(|room| room.damage.is_some())
+    }
+
     /// Whether peers may give back what others had typed.
     fn is_recovering(&self) -> bool {
         self.recovering_until.is_some_and(|until| Instant::now() < until)
@@ -377,6 +349,17 @@ impl RoomActor {
 
     /// Handles what has to wait for a server-made edit under way.
     async fn serve(&mut self, message: Message) {
+        if self.is_damaged() {
+            let error = RoomError::Damaged(self.document);
+            match message {
+                Message::Write(_, answer) => drop(answer.send(Err(error))),
+                Message::Reject { answer, .. } => drop(answer.send(Err(error))),
+                Message::Replica(_, answer) => drop(answer.send(Err(error))),
+                Message::Read(answer) => self.read(answer),
+                _ => unreachable!("only these are deferred"),
+            }
+            return;
+        }
         match message {
             Message::Read(answer) => self.read(answer),
             Message::Write(write, answer) => self.write(*write, answer).await,

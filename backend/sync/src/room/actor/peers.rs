@@ -45,8 +45,8 @@ impl RoomActor {
             other => other,
         };
         let scope = match self.content {
-            Content::Text(_) => join.scope,
-            Content::Replica(_) => Scope::ReadOnly,
+            Content::Text(_) if !self.is_damaged() => join.scope,
+            Content::Text(_) | Content::Replica(_) => Scope::ReadOnly,
         };
         if let Some(everybody) = self.presence.all() {
             join.outbox.reply(frames::presence(&framing, &everybody));
@@ -109,6 +109,7 @@ impl RoomActor {
     }
 
     pub(super) fn change_scope(&mut self, member: MemberId, scope: Option<Scope>) {
+        let damaged = self.is_damaged();
         let theirs: Vec<PeerId> =
             self.peers.iter().filter(|(_, peer)| peer.identity.member == member).map(|(id, _)| *id).collect();
         for id in theirs {
@@ -116,6 +117,7 @@ impl RoomActor {
                 Some(scope) => {
                     if let Some(peer) = self.peers.get_mut(&id)
                         && matches!(self.content, Content::Text(_))
+                        && !damaged
                     {
                         peer.scope = scope;
                     }
@@ -331,18 +333,20 @@ impl RoomActor {
         counted: bool,
         route: Route,
     ) {
-        let Content::Text(text) = &mut self.content else { return };
         let hash = bytes_hash(logged);
         if self.registry.is_suspect(self.document, hash) {
             return self.refuse(id, &Refusal::Suspect);
         }
-        if let Some(room) = self.room.upgrade() {
-            room.vitals.applying(Some(hash));
+        self.vitals(|vitals| vitals.applying(Some(hash)));
+        if let Some(slot) = &mut self.slot {
+            slot.begin(hash);
         }
+        let Content::Text(text) = &mut self.content else { return };
         let taken = text.take(admitted, logged);
-        if let Some(room) = self.room.upgrade() {
-            room.vitals.applying(None);
+        if let Some(slot) = &mut self.slot {
+            slot.end();
         }
+        self.vitals(|vitals| vitals.applying(None));
         let passed = match taken {
             Ok(passed) => passed,
             Err(refusal) => return self.refuse(id, &refusal),
