@@ -70,7 +70,17 @@ enum Recovery {
     /// These: their rooms died.
     Of(HashSet<DocumentId>),
     /// All but these, which have been opened since: the server died.
-    AllBut(HashSet<DocumentId>),
+    AllBut(Lost, HashSet<DocumentId>),
+}
+
+/// What a server lost that peers may still hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lost {
+    /// What people had typed and it had not committed when it died. Agents' text is committed before anybody
+    /// sees it.
+    Uncommitted,
+    /// Everything since a backup that was restored, agents' text too.
+    SinceBackup,
 }
 
 /// What a room's supervisor watches.
@@ -176,20 +186,19 @@ impl RoomRegistry {
         registry
     }
 
-    /// After an unclean stop: for a while after each document's first opening, peers may give back what others
-    /// had typed and the server lost.
-    pub fn recover_all(&self) {
-        *self.shared.recovery.lock() = Recovery::AllBut(HashSet::new());
+    /// The server lost something: for a while after each document's first opening, peers may give back what
+    /// others had written.
+    pub fn recover_all(&self, lost: Lost) {
+        *self.shared.recovery.lock() = Recovery::AllBut(lost, HashSet::new());
     }
 
-    /// How long peers of a document that is being opened may give back what others had typed, if at all.
-    pub(crate) fn recovery_window(&self, document: DocumentId) -> Option<Duration> {
-        let recovering = match &mut *self.shared.recovery.lock() {
-            Recovery::None => false,
-            Recovery::Of(documents) => documents.remove(&document),
-            Recovery::AllBut(opened) => opened.insert(document),
-        };
-        recovering.then_some(limits::RECOVERY_WINDOW)
+    /// What peers of a document that is being opened may give back for [`limits::RECOVERY_WINDOW`], if anything.
+    pub(crate) fn recovery(&self, document: DocumentId) -> Option<Lost> {
+        match &mut *self.shared.recovery.lock() {
+            Recovery::None => None,
+            Recovery::Of(documents) => documents.remove(&document).then_some(Lost::Uncommitted),
+            Recovery::AllBut(lost, opened) => opened.insert(document).then_some(*lost),
+        }
     }
 
     fn recover(&self, document: DocumentId) {
@@ -197,7 +206,7 @@ impl RoomRegistry {
         match &mut *recovery {
             Recovery::None => *recovery = Recovery::Of(HashSet::from([document])),
             Recovery::Of(documents) => drop(documents.insert(document)),
-            Recovery::AllBut(opened) => drop(opened.remove(&document)),
+            Recovery::AllBut(_, opened) => drop(opened.remove(&document)),
         }
     }
 

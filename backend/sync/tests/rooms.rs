@@ -19,7 +19,7 @@ use ensemble_store::{
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::BaseText;
 use ensemble_sync::peer::{Outbox, Outgoing};
-use ensemble_sync::registry::{RegistryOptions, RoomRegistry};
+use ensemble_sync::registry::{Lost, RegistryOptions, RoomRegistry};
 use ensemble_sync::room::{AnchoredEdit, Framing, Identity, Join, PeerGuard, PeerMessage, Room, TurnWrite};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -523,7 +523,7 @@ async fn what_others_had_typed_comes_back_from_a_local_store() {
     ada.apply(&new_tab.edit(10, 0, "and found"));
     let store = ada.doc.transact().encode_diff_v1(&yrs::StateVector::default());
     world.restart();
-    world.registry.recover_all();
+    world.registry.recover_all(Lost::Uncommitted);
 
     let mut reloaded = world.joined(11, 0).await;
     let announced = write_presence([PresenceEntry { client: 11, clock: 1, state: "{}" }].into_iter());
@@ -617,4 +617,45 @@ async fn what_took_the_process_with_it_is_not_taken_again() {
     bob.type_at(0, "alive").await;
     bob.until(|seen| seen.statuses.len() > before).await;
     assert_eq!(world.text().await, "alive");
+}
+
+/// [D22] A client that is ahead of a restored backup brings back what it lacks, agents' text too, once.
+#[tokio::test]
+async fn what_came_after_a_restored_backup_is_brought_back() {
+    let mut world = World::new().await;
+    let mut ada = world.joined(10, 0).await;
+    let mut bob = world.joined(20, 1).await;
+    ada.type_at(0, "one ").await;
+    ada.until(|seen| seen.statuses.len() == 2).await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("backup.db");
+    world.store.backup(&file).await.unwrap();
+
+    ada.type_at(4, "two ").await;
+    bob.until_text("one two ").await;
+    let room = world.room().await;
+    let base = room.read().await.unwrap();
+    let turn = world.turn().await;
+    let edits = vec![edit(&base, 1, 8, 8, "three")];
+    room.write(turn_write(turn, world.members[0], edits)).await.unwrap();
+    bob.until_text("one two three").await;
+    drop(room);
+
+    world.store = Arc::new(SqliteStore::open(&file, Arc::new(SystemClock)).await.unwrap());
+    world.restart();
+    world.registry.recover_all(Lost::SinceBackup);
+    assert_eq!(world.text().await, "one ");
+    // Bob comes back first, with everybody's text; Ada after him, with the same.
+    for (mut peer, client, member) in [(bob, 20, 1), (ada, 10, 0)] {
+        let fresh = world.peer(client, member, Scope::ReadWrite).await;
+        peer.guard = fresh.guard;
+        peer.outbox = fresh.outbox;
+        peer.seen = Seen::default();
+        peer.sync().await;
+        assert_eq!(peer.seen.detached, None);
+        peer.type_at(0, "!").await;
+        peer.until(|seen| seen.statuses.len() == 2).await;
+        assert_eq!(peer.seen.statuses, [true, true]);
+    }
+    assert_eq!(world.text().await, "!!one two three");
 }

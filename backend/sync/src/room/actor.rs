@@ -32,7 +32,7 @@ use crate::error::RoomError;
 use crate::peer::OutboxSlot;
 use crate::presence::Presence;
 use crate::rate::Bucket;
-use crate::registry::{RoomRegistry, Vitals};
+use crate::registry::{Lost, RoomRegistry, Vitals};
 
 mod commits;
 mod edits;
@@ -124,8 +124,8 @@ pub(crate) struct RoomActor {
     inbox: mpsc::Receiver<Message>,
     registry: RoomRegistry,
     room: Weak<RoomInner>,
-    /// Until then peers may give back what others had typed before a crash.
-    recovering_until: Option<Instant>,
+    /// What peers may give back, and until when.
+    recovering: Option<(Lost, Instant)>,
     document: DocumentId,
     address: Arc<str>,
     epoch: u32,
@@ -184,7 +184,7 @@ pub(crate) async fn open(
     });
     let actor = RoomActor {
         room: Arc::downgrade(&inner),
-        recovering_until: registry.recovery_window(document).map(|window| Instant::now() + window),
+        recovering: registry.recovery(document).map(|lost| (lost, Instant::now() + limits::RECOVERY_WINDOW)),
         registry,
         document,
         address,
@@ -342,9 +342,9 @@ impl RoomActor {
         self.room.upgrade().is_some_and(|room| room.damage.is_some())
     }
 
-    /// Whether peers may give back what others had typed.
-    fn is_recovering(&self) -> bool {
-        self.recovering_until.is_some_and(|until| Instant::now() < until)
+    /// What peers may give back of others, if anything.
+    fn recovering(&self) -> Option<Lost> {
+        self.recovering.filter(|(_, until)| Instant::now() < *until).map(|(lost, _)| lost)
     }
 
     /// Handles what has to wait for a server-made edit under way.

@@ -20,6 +20,7 @@ use crate::document::bytes_hash;
 use crate::error::RoomError;
 use crate::peer::Pushed;
 use crate::rate::Bucket;
+use crate::registry::Lost;
 use crate::room::frames::{self, News, Shared};
 use crate::room::{AgentPresence, Framing, Join, PeerMessage};
 use crate::update::Update;
@@ -306,11 +307,16 @@ impl RoomActor {
             return Verdict::Nothing;
         };
         let member = peer.identity.member;
-        let recovering = self.is_recovering();
+        let lost = self.recovering();
+        let recovering = lost.is_some();
         admit(text.index(), update, route, |client| match self.owners.get(&client) {
             Some(ClientOwner::Member(owner)) if *owner == member => Right::Own,
             Some(ClientOwner::Member(_)) if recovering => Right::GivenBack,
             Some(ClientOwner::Member(_)) => Right::Foreign,
+            // Of what came after a restored backup, agents' text too is only in people's hands.
+            Some(ClientOwner::Turn(_) | ClientOwner::Server) if lost == Some(Lost::SinceBackup) => {
+                Right::GivenBack
+            }
             Some(ClientOwner::Turn(_) | ClientOwner::Server) => Right::Reserved,
             None if self.presence.is_agent(client) => Right::Reserved,
             // A page that loads its local store late sends everybody's text in an update. Under ids nobody knows
@@ -355,7 +361,7 @@ impl RoomActor {
         let too_often = self.peers.get_mut(&id).is_some_and(|peer| !peer.work.take(work));
         self.tell(News::Update(logged), Some(id));
 
-        let recovering = self.is_recovering();
+        let recovering = self.recovering().is_some();
         let Some(peer) = self.peers.get(&id) else { return };
         let member = peer.identity.member;
         let mut author = Author { member: Some(member), connection: Some(id), turn: None, via: None };
@@ -382,7 +388,7 @@ impl RoomActor {
                     author.member = Some(writer);
                     author.via = Some(member);
                 }
-                ClientOwner::Nobody => {
+                ClientOwner::Nobody | ClientOwner::Turn(_) | ClientOwner::Server => {
                     author.member = None;
                     author.via = Some(member);
                 }
