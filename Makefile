@@ -86,6 +86,11 @@ kill-test: ## Kills the server and counts what was lost: make kill-test KILLS=10
 	$(CARGO) build --locked -p ensemble-server -p ensemble-bench
 	$(TARGET)/debug/ensemble-bench kill --kills $(KILLS)
 
+.PHONY: hostile-test
+hostile-test: ## Sends hostile bytes while people type: make hostile-test SECONDS=30, or FRAMES=1000000
+	$(CARGO) build --locked -p ensemble-server -p ensemble-bench
+	$(TARGET)/debug/ensemble-bench hostile --seconds $(or $(SECONDS),30) $(if $(FRAMES),--frames $(FRAMES))
+
 .PHONY: apply-patch-scenarios
 apply-patch-scenarios: ## Runs a folder of patch scenarios: make apply-patch-scenarios DIR=...
 	$(CARGO) run --locked -q -p ensemble-edit --example apply_patch_scenarios -- $(or $(DIR),$(error name the folder: make apply-patch-scenarios DIR=...))

@@ -14,6 +14,7 @@ const suites = [
   { name: "front end", command: ["make", "test-page"] },
   { name: "stock clients", command: ["make", "test-stock"] },
   { name: "kills", command: ["make", "kill-test", `KILLS=${long ? 100 : 30}`] },
+  { name: "hostile bytes", command: ["make", "hostile-test", long ? "FRAMES=1000000" : "SECONDS=30"] },
   { name: "browser", command: ["make", "e2e"] },
   ...(long ? [{ name: "random patches", command: ["make", "random-patches"] }] : []),
 ];
@@ -34,6 +35,10 @@ function counts(line) {
   // The kill test: `30 kills survived, 0 failed`.
   if (/^\d+ kills survived, \d+ failed/.test(line)) {
     return [number(/^(\d+) kills/), number(/(\d+) failed/)];
+  }
+  // The hostile test: `1 attack survived, 0 failed`.
+  if (/^\d+ attacks? survived, \d+ failed/.test(line)) {
+    return [number(/^(\d+) attack/), number(/(\d+) failed/)];
   }
   return null;
 }

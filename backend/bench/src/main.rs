@@ -8,6 +8,7 @@ mod agent;
 mod api;
 mod client;
 mod fanout;
+mod hostile;
 mod kill;
 mod model;
 mod random;
@@ -25,6 +26,7 @@ use serde_json::{Value, json};
 
 use crate::agent::AgentOptions;
 use crate::fanout::FanoutOptions;
+use crate::hostile::HostileOptions;
 use crate::kill::KillOptions;
 use crate::server::ServerOptions;
 
@@ -59,6 +61,8 @@ enum Command {
     Agent(AgentOptions),
     /// Kills the server while people type, and counts what was lost.
     Kill(KillOptions),
+    /// Sends the server hostile bytes while people type, and looks whom that harmed.
+    Hostile(HostileOptions),
     /// All of them, in less than five minutes.
     All(AllOptions),
     /// The bare relay, until it is killed.
@@ -119,7 +123,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     }
     let machine = report::machine();
     // Where nothing is measured that depends on it, more cores find more.
-    let pinned = !cli.common.no_pin && !matches!(cli.command, Command::Kill(_));
+    let pinned = !cli.common.no_pin && !matches!(cli.command, Command::Kill(_) | Command::Hostile(_));
     let core = if pinned { server::take_core().await } else { None };
     println!(
         "{} cores, {} {}, {} build of this program{}",
@@ -132,7 +136,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
     if cfg!(debug_assertions) {
         println!("These are not benchmark figures: this is a debug build.");
     }
-    let server = ServerOptions { program: program(cli.common.server.as_ref())?, env: Vec::new(), core };
+    let server = ServerOptions { program: program(cli.common.server.as_ref())?, env: hurried(), core };
     let mut figures = json!({"machine": machine, "pinned": core.is_some()});
     match &cli.command {
         Command::Fanout(options) => {
@@ -141,6 +145,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
         }
         Command::Agent(options) => figures["agent"] = Box::pin(agent::run(options, &server)).await?,
         Command::Kill(options) => figures["kill"] = Box::pin(kill::run(options, &server)).await?,
+        Command::Hostile(options) => figures["hostile"] = Box::pin(hostile::run(options, &server)).await?,
         Command::All(options) => all(options, &server, &mut figures).await?,
         Command::Relay => {}
     }
@@ -167,6 +172,13 @@ async fn all(options: &AllOptions, server: &ServerOptions, figures: &mut Value) 
 fn defaults<T: Args>() -> anyhow::Result<T> {
     let command = T::augment_args(clap::Command::new("defaults"));
     Ok(T::from_arg_matches(&command.try_get_matches_from(["defaults"])?)?)
+}
+
+/// One client of a benchmark does what many people do, and is not to be slowed down.
+fn hurried() -> Vec<(String, String)> {
+    ["FRAMES", "BYTES", "PRESENCE", "CALLS"]
+        .map(|what| (format!("ENSEMBLE_LIMIT_{what}"), "1000000000/1000000000".to_owned()))
+        .into()
 }
 
 fn program(given: Option<&PathBuf>) -> anyhow::Result<PathBuf> {
