@@ -91,6 +91,10 @@ hostile-test: ## Sends hostile bytes while people type: make hostile-test SECOND
 	$(CARGO) build --locked -p ensemble-server -p ensemble-bench
 	$(TARGET)/debug/ensemble-bench hostile --seconds $(or $(SECONDS),30) $(if $(FRAMES),--frames $(FRAMES))
 
+.PHONY: fuzz
+fuzz: ## Fuzzes what reads strangers' bytes: make fuzz TARGET=update SECONDS=600; all without TARGET
+	scripts/fuzz.sh $(or $(SECONDS),60) $(if $(findstring command,$(origin TARGET)),$(TARGET))
+
 .PHONY: apply-patch-scenarios
 apply-patch-scenarios: ## Runs a folder of patch scenarios: make apply-patch-scenarios DIR=...
 	$(CARGO) run --locked -q -p ensemble-edit --example apply_patch_scenarios -- $(or $(DIR),$(error name the folder: make apply-patch-scenarios DIR=...))
