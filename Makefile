@@ -77,6 +77,10 @@ test-page: packages ## The front end's own tests
 test-stock: packages binary ## Stock Hocuspocus and y-websocket clients against the real server
 	cd frontend && npm run test:stock
 
+.PHONY: test-honest
+test-honest: packages binary ## Real Yjs clients that nobody may refuse: 20 000 updates, or make test-honest UPDATES=1000000
+	cd frontend && $(if $(UPDATES),npm run test:honest-long -- $(UPDATES),npm run test:honest)
+
 .PHONY: e2e
 e2e: packages frontend/dist/index.html binary ## The journeys in a browser
 	cd frontend && npm run test:e2e
@@ -167,7 +171,7 @@ frontend/dist/index.html: frontend/node_modules/.package-lock.json $(PAGE_SOURCE
 	@touch $@
 
 # The program that stock clients and browsers are tested with; the Rust tests have built it already.
-test-stock e2e: export ENSEMBLE_BIN := $(TARGET)/debug/ensemble
+test-stock test-honest e2e: export ENSEMBLE_BIN := $(TARGET)/debug/ensemble
 .PHONY: binary
 binary:
 	$(CARGO) build --locked -p ensemble-server

@@ -13,6 +13,7 @@ const suites = [
   { name: "Rust", command: ["make", "test-rust"] },
   { name: "front end", command: ["make", "test-page"] },
   { name: "stock clients", command: ["make", "test-stock"] },
+  { name: "honest clients", command: ["make", "test-honest", ...(long ? ["UPDATES=1000000"] : [])] },
   { name: "kills", command: ["make", "kill-test", `KILLS=${long ? 100 : 30}`] },
   { name: "hostile bytes", command: ["make", "hostile-test", long ? "FRAMES=1000000" : "SECONDS=30"] },
   { name: "browser", command: ["make", "e2e"] },
