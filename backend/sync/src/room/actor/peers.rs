@@ -170,7 +170,8 @@ impl RoomActor {
         let diff = self.content.diff(&have);
         let clocks = self.content.clocks();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if diff.len() >= limits::LARGE_REPLY_BYTES && !peer.replies.take(1.0) {
+        // Every reply carries the whole history of deletions; only one that also brings text counts.
+        if diff.len() >= limits::LARGE_REPLY_BYTES && lacks(&have, &clocks) && !peer.replies.take(1.0) {
             return self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
         }
         let ours = encode_state_vector(&clocks);
@@ -537,6 +538,12 @@ impl RoomActor {
             self.presence_due = Some(now + limits::PRESENCE_INTERVAL);
         }
     }
+}
+
+/// Whether somebody who has this lacks something of that.
+fn lacks(have: &[(u64, u32)], all: &[(u64, u32)]) -> bool {
+    let have: std::collections::HashMap<u64, u32> = have.iter().copied().collect();
+    all.iter().any(|(client, next)| have.get(client).is_none_or(|held| held < next))
 }
 
 fn encode_state_vector(clocks: &[(u64, u32)]) -> Vec<u8> {
