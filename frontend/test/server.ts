@@ -10,6 +10,13 @@ const BINARY = resolve(
   process.env.ENSEMBLE_BIN ?? join(import.meta.dirname, "..", "..", "target", "debug", "ensemble"),
 );
 
+/** Clients of tests type faster than any person, and are not to be slowed down. */
+const HURRIED = {
+  ENSEMBLE_LIMIT_FRAMES: "1000000/1000000",
+  ENSEMBLE_LIMIT_BYTES: "1000000000/1000000000",
+  ENSEMBLE_LIMIT_PRESENCE: "1000000/1000000",
+};
+
 /** A debug build on a busy machine needs a while for its first migration. */
 const START_MS = 30_000;
 
@@ -174,7 +181,7 @@ async function launch(
   );
   const child = spawn(BINARY, ["serve", "--listen", listen, "--data", data], {
     stdio: ["ignore", "pipe", log],
-    env: { ...inherited, ENSEMBLE_LOG: "warn", ...environment },
+    env: { ...inherited, ...HURRIED, ENSEMBLE_LOG: "warn", ...environment },
   });
   // A run that is broken off must not leave servers behind.
   const last = () => child.kill("SIGKILL");

@@ -176,7 +176,7 @@ fn defaults<T: Args>() -> anyhow::Result<T> {
 
 /// One client of a benchmark does what many people do, and is not to be slowed down.
 fn hurried() -> Vec<(String, String)> {
-    ["FRAMES", "BYTES", "PRESENCE", "CALLS"]
+    ["FRAMES", "BYTES", "PRESENCE", "CALLS", "TURNS_PER_PERSON"]
         .map(|what| (format!("ENSEMBLE_LIMIT_{what}"), "1000000000/1000000000".to_owned()))
         .into()
 }

@@ -125,6 +125,40 @@ pub const WRITER_UNITS: u32 = 4096;
 /// One transaction of an agent's text per so long.
 pub const FLUSH_INTERVAL: Duration = Duration::from_millis(33);
 
+/// WebSocket messages of one socket. A held key makes 60 a second with its cursor, stock clients repeat the presence
+/// they are told, and a page that comes back opens all its documents at once.
+pub const SOCKET_FRAMES: Rate = Rate { per_second: 500.0, burst: 2_000.0 };
+/// Bytes of one socket. Two of the largest messages fit at once, so that a first sync after hours offline and a
+/// paste pass; nobody types a megabyte a second.
+pub const SOCKET_BYTES: Rate = Rate { per_second: 1024.0 * 1024.0, burst: 2.0 * MESSAGE_BYTES as f64 };
+/// Presence messages of one socket. Rooms tell presence twenty times a second and stock clients repeat it, for
+/// each of the documents they have open.
+pub const SOCKET_PRESENCE: Rate = Rate { per_second: 200.0, burst: 1_000.0 };
+/// Control requests of one socket: people click, programs make a project's documents one after another.
+pub const SOCKET_CALLS: Rate = Rate { per_second: 20.0, burst: 100.0 };
+/// A socket that had to be slowed down for so long without a break is closed with 4529.
+pub const SLOWED_LIMIT: Duration = Duration::from_mins(1);
+/// A socket that was within its rates for so long counts as new.
+pub const SLOWED_CALM: Duration = Duration::from_secs(5);
+
+/// Joins from one address: a lecture of six hundred opens the link at once, behind one address.
+pub const JOINS_PER_ADDRESS: Rate = Rate { per_second: 5.0, burst: 600.0 };
+/// Joins of one person: some projects, and the same link again now and then.
+pub const JOINS_PER_PERSON: Rate = Rate { per_second: 0.5, burst: 30.0 };
+/// Projects made from one address: every pupil of a school hour makes one.
+pub const PROJECTS_PER_ADDRESS: Rate = Rate { per_second: 1.0, burst: 300.0 };
+/// Projects made by one person.
+pub const PROJECTS_PER_PERSON: Rate = Rate { per_second: 0.1, burst: 30.0 };
+/// Socket tickets for one address: all of a school comes back at once after a restart.
+pub const TICKETS_PER_ADDRESS: Rate = Rate { per_second: 50.0, burst: 5_000.0 };
+/// Socket tickets of one person: each tab takes one whenever it reconnects.
+pub const TICKETS_PER_PERSON: Rate = Rate { per_second: 2.0, burst: 100.0 };
+/// Turns started by one person, since they cost money: thirty quick ones, then one every two seconds.
+pub const TURNS_PER_PERSON: Rate = Rate { per_second: 0.5, burst: 30.0 };
+/// People or addresses whose rates are remembered, for each kind; twice that at the most. Whoever was quiet the
+/// longest is forgotten first.
+pub const RATE_KEYS: usize = 32_768;
+
 /// Bytes of an HTTP request body.
 pub const BODY_BYTES: usize = 8 * 1024 * 1024;
 /// How long an HTTP request may take.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use crate::id::{DocumentId, HunkId, InviteId, MemberId, ProjectId, Role, TurnId, Version};
+use crate::id::{DocumentId, HunkId, InviteId, MemberId, ProjectId, Role, SessionId, TurnId, Version};
 
 /// A moment, RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -69,6 +69,11 @@ bodies! {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             name: Option<String>,
         }
+        /// Changes what somebody may do in a project.
+        ChangeMember {
+            /// From now on.
+            role: Role,
+        }
         /// Makes a document.
         CreateDocument {
             /// Where in the tree, relative, with `/` between folders.
@@ -104,6 +109,19 @@ bodies! {
         }
     }
     responses {
+        /// A browser that is signed in.
+        Session {
+            /// Its id.
+            id: SessionId,
+            /// When it signed in.
+            created_at: Timestamp,
+            /// When it was last here, to the day.
+            last_seen_at: Timestamp,
+            /// When it is signed out, unless it comes back before.
+            expires_at: Timestamp,
+            /// Whether it is the one that asks.
+            current: bool,
+        }
         /// A project as its members see it in lists.
         ProjectSummary {
             /// Its id.

@@ -54,6 +54,8 @@ pub struct Parts {
     pub access: rest::Access,
     /// Commands that have to come to their end, even if nobody waits for the answer.
     pub tasks: Tasks,
+    /// How often people may ask for what is dear.
+    pub rates: crate::rates::Rates,
 }
 
 struct Inner {

@@ -18,7 +18,7 @@ pub use self::auth::AuthConfig;
 pub use self::database::DatabaseConfig;
 pub use self::http::HttpConfig;
 pub(crate) use self::http::{host_of, host_of_authority, is_loopback_host};
-pub use self::limits::{LimitsConfig, SocketTimes};
+pub use self::limits::{LimitsConfig, PerCaller, RequestRates, SocketRates, SocketTimes};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::models::{DEMO_TOKENS_PER_SECOND, ModelConfig, RemoteModel, Transport};
 use self::source::Values;
@@ -38,7 +38,7 @@ pub struct Config {
     pub auth: AuthConfig,
     /// Which model answers.
     pub model: ModelConfig,
-    /// How long things may take.
+    /// How much of everything, how often, and how long things may take.
     pub limits: LimitsConfig,
     /// What is logged, and how.
     pub log: LogConfig,
@@ -66,7 +66,7 @@ fn sections() -> [(&'static str, &'static [Key]); 6] {
         ("Where things are kept", database::KEYS),
         ("Who may come in", auth::KEYS),
         ("Which model answers", models::KEYS),
-        ("How long things may take", limits::KEYS),
+        ("How much, how often and how long", limits::KEYS),
         ("What is logged", log::KEYS),
     ]
 }

@@ -6,6 +6,7 @@
 use std::borrow::Cow;
 use std::error::Error;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use ensemble_agent::AgentError;
@@ -25,12 +26,13 @@ pub struct ApiError {
     /// For a person. Never the cause of a failure of ours.
     pub detail: Cow<'static, str>,
     cause: Option<Cause>,
+    retry_after: Option<Duration>,
 }
 
 impl ApiError {
     /// A refusal.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), cause: None }
+        Self { code, detail: detail.into(), cause: None, retry_after: None }
     }
 
     /// A failure of ours, whose cause is for the log only.
@@ -43,12 +45,23 @@ impl ApiError {
         Self::new(ErrorCode::Busy, detail)
     }
 
+    /// Asked too often; there is room again after so long.
+    pub fn too_often(wait: Duration) -> Self {
+        let detail = "too many requests of this kind; try again later";
+        Self { retry_after: Some(wait), ..Self::new(ErrorCode::RateLimited, detail) }
+    }
+
+    /// Whole seconds after which to try again, where that is known.
+    pub fn retry_after(&self) -> Option<u64> {
+        self.retry_after.map(|wait| wait.as_secs().saturating_add(1))
+    }
+
     fn caused(
         code: ErrorCode,
         detail: impl Into<Cow<'static, str>>,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { code, detail: detail.into(), cause: Some(Arc::from(cause.into())) }
+        Self { code, detail: detail.into(), cause: Some(Arc::from(cause.into())), retry_after: None }
     }
 
     /// The HTTP status.

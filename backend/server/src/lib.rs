@@ -16,6 +16,7 @@ mod extract;
 pub mod lifecycle;
 mod middleware;
 mod models;
+mod rates;
 mod router;
 mod routes;
 pub mod site;
@@ -115,6 +116,7 @@ impl Server {
             ids: ids.clone(),
             access: config.auth.access,
             tasks: command_tasks.clone(),
+            rates: rates::Rates::new(&config.limits.requests),
         });
         let provider = models::start(&config.model, &*clock, &models).await?;
         let turns = Supervisor::new(
@@ -217,6 +219,8 @@ impl Server {
             ids: self.ids.clone(),
             sockets: self.socket_tasks.clone(),
             times: self.config.limits.sockets,
+            pace: self.config.limits.pace,
+            rates: self.commands.rates.clone(),
         };
         let listener = listener.tap_io(|stream| {
             // Keystrokes are small and must not wait for each other.
@@ -226,8 +230,9 @@ impl Server {
         });
         let http = Tasks::under(&self.hard);
         let stop = http.stop.clone();
-        let accepting = axum::serve(listener, router::router(state))
-            .with_graceful_shutdown(async move { stop.cancelled().await });
+        let service = router::router(state).into_make_service_with_connect_info::<SocketAddr>();
+        let accepting =
+            axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
         let accepting = http.spawn("http", async move { accepting.await });
         info!("listening on {address}");
 

@@ -13,7 +13,7 @@ use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::limits;
 use http::header::{
     AUTHORIZATION, CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderName, HeaderValue,
-    REFERRER_POLICY, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
+    REFERRER_POLICY, RETRY_AFTER, STRICT_TRANSPORT_SECURITY, X_CONTENT_TYPE_OPTIONS,
 };
 use http::{Method, StatusCode};
 use tokio::time::Instant;
@@ -70,6 +70,9 @@ fn write_problem(response: &mut Response, error: &ApiError, id: &str) {
     let headers = response.headers_mut();
     headers.remove(http::header::CONTENT_LENGTH);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    if let Some(seconds) = error.retry_after() {
+        headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
 }
 
 /// The policy of one page, with the nonce for the style element its editor makes.

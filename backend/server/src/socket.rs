@@ -4,6 +4,7 @@
 //! passes them to the room, takes from the outbox and sends. Rooms never wait for a socket.
 
 pub(crate) mod hocuspocus;
+mod pace;
 pub(crate) mod y_websocket;
 
 use std::sync::Arc;
@@ -26,10 +27,11 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug};
 
+use self::pace::Pace;
 use crate::access::{self, Access, scope_of};
 use crate::auth::{Auth, Caller};
 use crate::config::SocketTimes;
@@ -192,10 +194,11 @@ async fn take_seat(
     outbox: &Outbox,
     welcome: impl Fn(Scope),
 ) -> Result<Seat, ApiError> {
-    let scope = scope_at(access, target);
     let member = &access.caller.member;
     for attempt in 0..REOPENINGS {
         let room = open_room(state, access, target).await?;
+        // A damaged document is open for reading, whatever somebody may do elsewhere.
+        let scope = if room.is_damaged() { Scope::ReadOnly } else { scope_at(access, target) };
         if attempt == 0 {
             welcome(scope);
         }
@@ -362,9 +365,12 @@ enum Received {
     End(End),
 }
 
-/// Takes the next message. Cancel-safe.
-async fn receive(stream: &mut SplitStream<WebSocket>, outbox: &Outbox) -> Received {
+/// Takes the next message, when the pace allows for it. Cancel-safe.
+async fn receive(stream: &mut SplitStream<WebSocket>, outbox: &Outbox, until: Instant) -> Received {
     outbox.wait_for_room().await;
+    if Instant::now() < until {
+        sleep_until(until).await;
+    }
     match stream.next().await {
         Some(Ok(Message::Binary(bytes))) => Received::Frame(bytes),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Life,

@@ -9,8 +9,9 @@ use ensemble_sync::registry::RoomRegistry;
 
 use crate::auth::Auth;
 use crate::commands::Commands;
-use crate::config::SocketTimes;
+use crate::config::{SocketRates, SocketTimes};
 use crate::lifecycle::Tasks;
+use crate::rates::Rates;
 use crate::site::Site;
 
 /// Handles to everything; cheap to clone.
@@ -36,6 +37,10 @@ pub struct AppState {
     pub sockets: Tasks,
     /// How long sockets wait.
     pub times: SocketTimes,
+    /// How fast sockets may send.
+    pub pace: SocketRates,
+    /// How often people may ask for what is dear.
+    pub rates: Rates,
 }
 
 macro_rules! parts {
@@ -57,4 +62,5 @@ parts! {
     info: Arc<Info>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
+    rates: Rates,
 }

@@ -17,6 +17,7 @@ impl Commands {
         request: rest::StartTurn,
     ) -> Result<rest::Turn, ApiError> {
         access.authorize(Action::Prompt)?;
+        self.rates.check_turn(access.caller.member.id)?;
         // The tree is what tells pages the agent's name, and the turn what it may see.
         self.open_tree(&access.project).await?;
         let start = StartTurn {

@@ -1,28 +1,126 @@
-//! How long things may take.
+//! How much of everything, how often, and how long things may take.
 
 use std::time::Duration;
 
-use ensemble_protocol::limits;
+use ensemble_protocol::limits::{self, Rate};
 
 use super::source::{Key, Shown, Values};
 
-pub(super) const KEYS: &[Key] = &[Key {
-    name: "limits.shutdown_seconds",
-    env: "ENSEMBLE_SHUTDOWN_SECONDS",
-    default: "15",
-    help: "How long the server waits for work in progress when it is stopped.",
-    shown: Shown::Plain,
-}];
+macro_rules! keys {
+    ($($name:literal $env:literal $default:literal $help:literal;)*) => {
+        pub(super) const KEYS: &[Key] = &[$(Key {
+            name: concat!("limits.", $name),
+            env: $env,
+            default: $default,
+            help: $help,
+            shown: Shown::Plain,
+        },)*];
+    };
+}
+
+keys! {
+    "shutdown_seconds" "ENSEMBLE_SHUTDOWN_SECONDS" "15"
+        "How long the server waits for work in progress when it is stopped.";
+    "frames" "ENSEMBLE_LIMIT_FRAMES" "500/2000"
+        "Messages of one socket, as N/M here and below: N a second over a longer time, M at once.";
+    "bytes" "ENSEMBLE_LIMIT_BYTES" "1048576/16777216"
+        "Bytes of one socket.";
+    "presence" "ENSEMBLE_LIMIT_PRESENCE" "200/1000"
+        "Presence messages of one socket.";
+    "calls" "ENSEMBLE_LIMIT_CALLS" "20/100"
+        "Control requests of one socket.";
+    "joins_per_address" "ENSEMBLE_LIMIT_JOINS_PER_ADDRESS" "5/600"
+        "Joins from one address; a school may be one address.";
+    "joins_per_person" "ENSEMBLE_LIMIT_JOINS_PER_PERSON" "0.5/30"
+        "Joins of one person.";
+    "projects_per_address" "ENSEMBLE_LIMIT_PROJECTS_PER_ADDRESS" "1/300"
+        "Projects made from one address.";
+    "projects_per_person" "ENSEMBLE_LIMIT_PROJECTS_PER_PERSON" "0.1/30"
+        "Projects made by one person.";
+    "tickets_per_address" "ENSEMBLE_LIMIT_TICKETS_PER_ADDRESS" "50/5000"
+        "Socket tickets for one address.";
+    "tickets_per_person" "ENSEMBLE_LIMIT_TICKETS_PER_PERSON" "2/100"
+        "Socket tickets of one person.";
+    "turns_per_person" "ENSEMBLE_LIMIT_TURNS_PER_PERSON" "0.5/30"
+        "Turns started by one person.";
+    "proxies" "ENSEMBLE_PROXIES" "0"
+        "How many proxies in front of the server add to X-Forwarded-For; with 0 no such header is believed.";
+}
 
 const SHUTDOWN: Duration = Duration::from_secs(15);
 
-/// How long things may take.
+/// How much of everything, how often, and how long things may take.
 #[derive(Debug, Clone)]
 pub struct LimitsConfig {
     /// How long the server waits for work in progress when it is stopped.
     pub shutdown: Duration,
     /// The times of a socket. Not for operators: they follow from what stock clients do.
     pub sockets: SocketTimes,
+    /// How fast one socket may send.
+    pub pace: SocketRates,
+    /// How often one person, and everybody at one address, may ask for what is dear.
+    pub requests: RequestRates,
+}
+
+/// How fast one socket may send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct SocketRates {
+    /// Messages.
+    pub frames: Rate,
+    /// Bytes.
+    pub bytes: Rate,
+    /// Presence messages.
+    pub presence: Rate,
+    /// Control requests.
+    pub calls: Rate,
+}
+
+impl Default for SocketRates {
+    fn default() -> Self {
+        Self {
+            frames: limits::SOCKET_FRAMES,
+            bytes: limits::SOCKET_BYTES,
+            presence: limits::SOCKET_PRESENCE,
+            calls: limits::SOCKET_CALLS,
+        }
+    }
+}
+
+/// The rates of one kind of request.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct PerCaller {
+    /// Of everybody at one address.
+    pub address: Rate,
+    /// Of one person.
+    pub person: Rate,
+}
+
+/// How often one person, and everybody at one address, may ask for what is dear.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RequestRates {
+    /// Joining by a link.
+    pub joins: PerCaller,
+    /// Making projects.
+    pub projects: PerCaller,
+    /// Tickets for sockets.
+    pub tickets: PerCaller,
+    /// Starting turns.
+    pub turns_per_person: Rate,
+    /// How many proxies in front of the server say whom they speak for.
+    pub proxies: usize,
+}
+
+impl Default for RequestRates {
+    fn default() -> Self {
+        let rates = |address, person| PerCaller { address, person };
+        Self {
+            joins: rates(limits::JOINS_PER_ADDRESS, limits::JOINS_PER_PERSON),
+            projects: rates(limits::PROJECTS_PER_ADDRESS, limits::PROJECTS_PER_PERSON),
+            tickets: rates(limits::TICKETS_PER_ADDRESS, limits::TICKETS_PER_PERSON),
+            turns_per_person: limits::TURNS_PER_PERSON,
+            proxies: 0,
+        }
+    }
 }
 
 /// The times of a socket, as constants of the protocol; tests shorten them.
@@ -53,6 +151,71 @@ impl LimitsConfig {
     pub(super) fn read(values: &mut Values) -> Self {
         let shutdown =
             values.number("limits.shutdown_seconds", "a number of seconds").map(Duration::from_secs);
-        Self { shutdown: shutdown.unwrap_or(SHUTDOWN), sockets: SocketTimes::default() }
+        let mut pace = SocketRates::default();
+        let mut requests = RequestRates::default();
+        for (name, rate) in [
+            ("limits.frames", &mut pace.frames),
+            ("limits.bytes", &mut pace.bytes),
+            ("limits.presence", &mut pace.presence),
+            ("limits.calls", &mut pace.calls),
+            ("limits.joins_per_address", &mut requests.joins.address),
+            ("limits.joins_per_person", &mut requests.joins.person),
+            ("limits.projects_per_address", &mut requests.projects.address),
+            ("limits.projects_per_person", &mut requests.projects.person),
+            ("limits.tickets_per_address", &mut requests.tickets.address),
+            ("limits.tickets_per_person", &mut requests.tickets.person),
+            ("limits.turns_per_person", &mut requests.turns_per_person),
+        ] {
+            if let Some(set) = values.parse(name, read_rate) {
+                *rate = set;
+            }
+        }
+        if let Some(proxies) = values.number("limits.proxies", "how many proxies there are") {
+            requests.proxies = proxies;
+        }
+        let sockets = SocketTimes::default();
+        Self { shutdown: shutdown.unwrap_or(SHUTDOWN), sockets, pace, requests }
+    }
+}
+
+/// Reads `N/M`: how often a second, and how often at once.
+fn read_rate(text: &str) -> Result<Rate, String> {
+    let numbers = text.split_once('/').and_then(|(per_second, burst)| {
+        Some(Rate { per_second: per_second.trim().parse().ok()?, burst: burst.trim().parse().ok()? })
+    });
+    numbers
+        .filter(|rate| {
+            rate.per_second.is_finite()
+                && rate.per_second > 0.0
+                && rate.burst.is_finite()
+                && rate.burst >= 1.0
+        })
+        .ok_or_else(|| {
+            "it has to be two numbers such as `0.5/30`: how often a second, and how often at once".into()
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_people_are_told_are_the_constants() {
+        let mut sources = super::super::Sources::default();
+        for key in KEYS {
+            sources.variables.insert(key.env.into(), key.default.into());
+        }
+        let told = super::super::Config::read(&sources).unwrap().limits;
+        assert_eq!(told.pace, SocketRates::default());
+        assert_eq!(told.requests, RequestRates::default());
+        assert_eq!(told.shutdown, SHUTDOWN);
+    }
+
+    #[test]
+    fn a_rate_is_two_numbers_above_nothing() {
+        assert_eq!(read_rate("0.5 / 30"), Ok(Rate { per_second: 0.5, burst: 30.0 }));
+        for bad in ["", "5", "0/5", "5/0", "-1/5", "NaN/5", "5/inf", "a/b", "1/2/3"] {
+            assert!(read_rate(bad).is_err(), "{bad}");
+        }
     }
 }

@@ -15,6 +15,7 @@ use crate::auth::Caller;
 use crate::commands::Commands;
 use crate::error::ApiError;
 use crate::extract::{MaybeCaller, ProjectAccess, Read, ValidJson};
+use crate::rates::{Address, Rates};
 use crate::site::Site;
 
 /// The projects of the caller, the one joined last first.
@@ -34,14 +35,18 @@ pub(crate) async fn list(
     (status = 201, description = "The project, a token of its owner and a link for editors", body = rest::CreatedProject),
     (status = 400, description = "A name is missing or too long", body = Problem),
     (status = 403, description = "Projects are by invitation here", body = Problem),
+    (status = 429, description = "Too often; `Retry-After` says when there is room again", body = Problem),
 ))]
 pub(crate) async fn create(
     State(commands): State<Commands>,
     State(site): State<Arc<Site>>,
+    State(rates): State<Rates>,
+    address: Address,
     MaybeCaller(caller): MaybeCaller,
     headers: HeaderMap,
     ValidJson(request): ValidJson<rest::CreateProject>,
 ) -> Result<Response, ApiError> {
+    rates.kinds.projects.check(address, caller.as_ref().map(|caller| caller.member.id))?;
     let made = commands.create_project(caller, request).await?;
     let body = rest::CreatedProject {
         project: crate::commands::summary(&made.entered.project, made.entered.role),

@@ -44,6 +44,7 @@ fn read_before(query: &str) -> Result<Option<TurnId>, ApiError> {
     responses(
         (status = 201, description = "The turn", body = rest::TurnAnswer),
         (status = 403, description = "The caller may only read", body = Problem),
+        (status = 429, description = "Too often; `Retry-After` says when there is room again", body = Problem),
         (status = 503, description = "Too many turns wait already", body = Problem),
     ))]
 pub(crate) async fn start(

@@ -31,7 +31,9 @@ use tokio::time::Instant;
 use tracing::{Instrument as _, debug, info_span};
 
 use self::attach::{Open, SigningIn, attach, check_name};
-use super::{End, KeepAlive, NOTES, Note, Received, Target, Tickets, UnderstandsPings, Upgrade, Writer};
+use super::{
+    End, KeepAlive, NOTES, Note, Pace, Received, Target, Tickets, UnderstandsPings, Upgrade, Writer,
+};
 use crate::access;
 use crate::commands::rpc;
 use crate::error::ApiError;
@@ -75,6 +77,7 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
         joining: FuturesUnordered::new(),
         calls: FuturesUnordered::new(),
         signed_in: false,
+        pace: Pace::new(&state.pace),
     };
     let end = connection.read(&mut stream, &mut noted).await;
     // The rooms are told before the goodbye, which may take its time.
@@ -120,6 +123,7 @@ struct Connection {
     joining: FuturesUnordered<BoxFuture<'static, Joined>>,
     calls: FuturesUnordered<BoxFuture<'static, Called>>,
     signed_in: bool,
+    pace: Pace,
 }
 
 impl Connection {
@@ -144,15 +148,18 @@ impl Connection {
                     }
                     Ok(())
                 }
-                received = super::receive(stream, &outbox) => {
+                received = super::receive(stream, &outbox, self.pace.until()) => {
                     heard = Instant::now();
                     match received {
-                        Received::Frame(frame) => self.hear(&frame).await,
-                        Received::Life => Ok(()),
+                        Received::Frame(frame) => match self.pace.frame(frame.len()) {
+                            Ok(()) => self.hear(&frame).await,
+                            Err(end) => Err(end),
+                        },
+                        Received::Life => self.pace.frame(0),
                         Received::End(end) => Err(end),
                     }
                 }
-                () = tokio::time::sleep_until(heard + times.silence) => Err(CloseCode::Silent.into()),
+                () = tokio::time::sleep_until(heard.max(self.pace.until()) + times.silence) => Err(CloseCode::Silent.into()),
                 () = tokio::time::sleep_until(sign_in_by), if !self.signed_in => Err(CloseCode::NotSignedIn.into()),
             };
             if let Err(end) = step {
@@ -295,7 +302,10 @@ impl Connection {
                 return Ok(());
             }
             ClientMessage::Sync(SyncMessage::Update(update)) => PeerMessage::Update(own(update)),
-            ClientMessage::Awareness(presence) => PeerMessage::Presence(own(presence)),
+            ClientMessage::Awareness(presence) => {
+                self.pace.presence()?;
+                PeerMessage::Presence(own(presence))
+            }
             ClientMessage::QueryAwareness => PeerMessage::QueryPresence,
             ClientMessage::Stateless(text) => {
                 self.call(address, text);
@@ -359,6 +369,11 @@ impl Connection {
         let request_id = super::request_id(&self.state);
         let refusal = if open.target != Target::Tree {
             Some(ApiError::new(ErrorCode::NotFound, "control requests go to the address of the project"))
+        } else if !self.pace.call() {
+            Some(ApiError::new(
+                ErrorCode::RateLimited,
+                "too many requests on this connection; try again later",
+            ))
         } else if self.calls.len() >= CALLS {
             Some(ApiError::busy("too many requests at once on this connection"))
         } else {

@@ -19,7 +19,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tracing::{Instrument as _, info_span};
 
-use super::{Address, End, KeepAlive, NOTES, Note, Received, Seat, Tickets, Upgrade, Writer};
+use super::{Address, End, KeepAlive, NOTES, Note, Pace, Received, Seat, Tickets, Upgrade, Writer};
 use crate::access;
 use crate::error::{ApiError, close_code};
 use crate::state::AppState;
@@ -98,6 +98,7 @@ async fn read(
 ) -> End {
     let silence = state.times.silence;
     let mut heard = Instant::now();
+    let mut pace = Pace::new(&state.pace);
     loop {
         tokio::select! {
             biased;
@@ -111,25 +112,28 @@ async fn read(
                 }
                 Some(Note::Detached { code, .. }) => return close_code(code).into(),
             },
-            received = super::receive(stream, outbox) => {
+            received = super::receive(stream, outbox, pace.until()) => {
                 heard = Instant::now();
                 match received {
                     Received::Frame(frame) => {
-                        if let Err(end) = say_all(&frame, seat).await {
+                        if let Err(end) = say_all(&frame, seat, &mut pace).await {
                             return end;
                         }
                     }
-                    Received::Life => {}
+                    Received::Life => if let Err(end) = pace.frame(0) {
+                        return end;
+                    },
                     Received::End(end) => return end,
                 }
             }
-            () = tokio::time::sleep_until(heard + silence) => return CloseCode::Silent.into(),
+            () = tokio::time::sleep_until(heard.max(pace.until()) + silence) => return CloseCode::Silent.into(),
         }
     }
 }
 
 /// Passes every message of a frame to the room, in order.
-async fn say_all(frame: &Bytes, seat: &Seat) -> Result<(), End> {
+async fn say_all(frame: &Bytes, seat: &Seat, pace: &mut Pace) -> Result<(), End> {
+    pace.frame(frame.len())?;
     let mut reader = Reader::new(frame);
     loop {
         let said = Said::read(&mut reader).map_err(|_| CloseCode::BadFrame)?;
@@ -141,13 +145,17 @@ async fn say_all(frame: &Bytes, seat: &Seat) -> Result<(), End> {
                 return Err(CloseCode::TooLarge.into());
             }
             Said::Sync(SyncMessage::Update(update)) => PeerMessage::Update(own(update)),
-            Said::Awareness(presence) => PeerMessage::Presence(own(presence)),
+            Said::Awareness(presence) => {
+                pace.presence()?;
+                PeerMessage::Presence(own(presence))
+            }
             Said::QueryAwareness => PeerMessage::QueryPresence,
         };
         seat.guard.say(message).await.map_err(|_| CloseCode::Internal)?;
         if reader.is_empty() {
             return Ok(());
         }
+        pace.another()?;
     }
 }
 

@@ -8,6 +8,7 @@ mod hocuspocus;
 mod http;
 mod invites;
 mod lifecycle;
+mod limits;
 mod log;
 mod projects;
 mod rpc;
