@@ -23,18 +23,21 @@ pub enum Action {
     ListInvites,
     /// Make and revoke invite links.
     ManageInvites,
+    /// Change what others may do, and take them out.
+    ManageMembers,
 }
 
 impl Action {
     /// Every action there is.
-    pub const ALL: [Self; 5] = [Self::Read, Self::Edit, Self::Prompt, Self::ListInvites, Self::ManageInvites];
+    pub const ALL: [Self; 6] =
+        [Self::Read, Self::Edit, Self::Prompt, Self::ListInvites, Self::ManageInvites, Self::ManageMembers];
 
     /// The least role that may.
     pub const fn needs(self) -> Role {
         match self {
             Self::Read => Role::Viewer,
             Self::Edit | Self::Prompt | Self::ListInvites => Role::Editor,
-            Self::ManageInvites => Role::Owner,
+            Self::ManageInvites | Self::ManageMembers => Role::Owner,
         }
     }
 }
@@ -103,11 +106,11 @@ mod tests {
     /// [A1] A role allows what it includes and nothing above.
     #[test]
     fn a_role_allows_what_it_includes_and_nothing_above() {
-        use Action::{Edit, ListInvites, ManageInvites, Prompt, Read};
+        use Action::{Edit, ListInvites, ManageInvites, ManageMembers, Prompt, Read};
         for (role, allowed) in [
             (Role::Viewer, &[Read][..]),
             (Role::Editor, &[Read, Edit, Prompt, ListInvites]),
-            (Role::Owner, &[Read, Edit, Prompt, ListInvites, ManageInvites]),
+            (Role::Owner, &[Read, Edit, Prompt, ListInvites, ManageInvites, ManageMembers]),
         ] {
             for action in Action::ALL {
                 assert_eq!(authorize(role, action).is_ok(), allowed.contains(&action), "{role:?} {action:?}");

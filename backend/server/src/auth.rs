@@ -19,6 +19,7 @@ use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
 use crate::error::ApiError;
+use crate::sessions::Sockets;
 
 /// How a bearer token begins, so that people and secret scanners know what they found.
 const TOKEN_PREFIX: &str = "ens_";
@@ -128,10 +129,12 @@ impl Tickets {
 /// Finds out who is calling.
 #[derive(Clone)]
 pub struct Auth {
-    store: Arc<dyn Store>,
+    pub(crate) store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     tickets: Arc<Mutex<Tickets>>,
+    /// The sockets that end with their sessions.
+    pub(crate) sockets: Arc<Mutex<Sockets>>,
     /// Lets one person make the first project of a server that is not open.
     first: Arc<Mutex<Option<Hash>>>,
 }
@@ -139,7 +142,7 @@ pub struct Auth {
 impl Auth {
     /// Works on these.
     pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { store, clock, ids, tickets: Arc::default(), first: Arc::default() }
+        Self { store, clock, ids, tickets: Arc::default(), sockets: Arc::default(), first: Arc::default() }
     }
 
     /// Who sent this request, by bearer token or else by cookie.

@@ -7,6 +7,7 @@
 mod agents;
 mod documents;
 mod invites;
+mod members;
 mod names;
 mod path;
 mod projects;

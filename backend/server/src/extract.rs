@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use ensemble_protocol::error::ErrorCode;
-use ensemble_protocol::id::{DocumentId, InviteId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, SessionId, TurnId};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -65,6 +65,8 @@ needs! {
     ListInvites = Action::ListInvites;
     /// Makes and revokes invite links.
     ManageInvites = Action::ManageInvites;
+    /// Changes what others may do.
+    ManageMembers = Action::ManageMembers;
 }
 
 /// A caller in the project of the path who may do what `N` says.
@@ -125,6 +127,8 @@ named! {
     DocumentId "document" DocumentNotFound;
     TurnId "turn" TurnNotFound;
     InviteId "invite" InviteNotFound;
+    MemberId "member" NotFound;
+    SessionId "session" NotFound;
 }
 
 /// An id from the path; text that is no id names nothing.

@@ -19,6 +19,7 @@ mod models;
 mod rates;
 mod router;
 mod routes;
+mod sessions;
 pub mod site;
 mod socket;
 pub mod state;

@@ -9,6 +9,7 @@ pub(crate) mod invites;
 pub(crate) mod join;
 pub(crate) mod members;
 pub(crate) mod projects;
+pub(crate) mod sessions;
 pub(crate) mod tickets;
 pub(crate) mod turns;
 

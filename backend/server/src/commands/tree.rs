@@ -44,6 +44,11 @@ pub(super) fn put_member(member: &Member, role: Role) -> ReplicaEdit {
     ReplicaEdit::set(&[MEMBERS], &member.id.to_string(), member_entry(member, role))
 }
 
+/// Takes a person out of the tree.
+pub(super) fn remove_member(member: &Member) -> ReplicaEdit {
+    ReplicaEdit::remove(&[MEMBERS], &member.id.to_string())
+}
+
 fn agent_entry(agent: &Agent) -> Value {
     json!({ "name": agent.name, "color": agent.color, "model": agent.model, "role": "fast", "demo": agent.demo })
 }

@@ -28,6 +28,7 @@ use futures_util::stream::{FuturesUnordered, SplitStream};
 use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span};
 
 use self::attach::{Open, SigningIn, attach, check_name};
@@ -65,11 +66,13 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
     let (notes, mut noted) = mpsc::channel(NOTES);
     let pings = UnderstandsPings::default();
     let writer = Writer::start(sink, &outbox, notes, pings.clone(), &state);
+    let ended = CancellationToken::new();
     let mut connection = Connection {
+        ended: ended.clone(),
         state: state.clone(),
         outbox: outbox.clone(),
         pings,
-        signing_in: Arc::new(SigningIn::new(state.auth.clone(), tickets)),
+        signing_in: Arc::new(SigningIn::new(state.auth.clone(), tickets, ended.clone())),
         addresses: HashMap::new(),
         slots: HashMap::new(),
         closed: VecDeque::new(),
@@ -124,6 +127,8 @@ struct Connection {
     calls: FuturesUnordered<BoxFuture<'static, Called>>,
     signed_in: bool,
     pace: Pace,
+    /// The session that opened it has ended.
+    ended: CancellationToken,
 }
 
 impl Connection {
@@ -131,12 +136,14 @@ impl Connection {
         let times = self.state.times;
         let outbox = self.outbox.clone();
         let stop = self.state.sockets.stop.clone();
+        let ended = self.ended.clone();
         let sign_in_by = Instant::now() + times.sign_in;
         let mut heard = Instant::now();
         loop {
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => return CloseCode::GoingAway.into(),
+                () = ended.cancelled() => return CloseCode::NotSignedIn.into(),
                 note = notes.recv() => match note {
                     Some(note) => self.take_note(note).await,
                     None => Err(End::Halted),

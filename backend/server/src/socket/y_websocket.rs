@@ -17,11 +17,13 @@ use futures_util::StreamExt as _;
 use http::{HeaderMap, Uri};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
 use super::{Address, End, KeepAlive, NOTES, Note, Pace, Received, Seat, Tickets, Upgrade, Writer};
 use crate::access;
 use crate::error::{ApiError, close_code};
+use crate::sessions::Held;
 use crate::state::AppState;
 
 /// An awareness update about nobody: what stock clients take as a sign of life.
@@ -60,13 +62,14 @@ fn token_of(query: &str) -> String {
 async fn serve(socket: WebSocket, state: AppState, tickets: Tickets, address: &str, token: &str) {
     let (sink, mut stream) = socket.split();
     let outbox = Outbox::new();
-    match take_seat(&state, tickets, address, token, &outbox).await {
-        Ok(seat) => {
+    let ended = CancellationToken::new();
+    match take_seat(&state, tickets, address, token, &outbox, &ended).await {
+        Ok((seat, held)) => {
             let (notes, mut noted) = mpsc::channel(NOTES);
             let writer = Writer::start(sink, &outbox, notes, Nobody, &state);
-            let end = read(&mut stream, &outbox, &mut noted, &seat, &state).await;
+            let end = read(&mut stream, &outbox, &mut noted, &seat, &state, &ended).await;
             // The room is told before the goodbye, which may take its time.
-            drop((seat, noted));
+            drop((seat, held, noted));
             writer.finish(&outbox, end).await;
         }
         Err(error) => {
@@ -82,11 +85,14 @@ async fn take_seat(
     address: &str,
     token: &str,
     outbox: &Outbox,
-) -> Result<Seat, ApiError> {
+    ended: &CancellationToken,
+) -> Result<(Seat, Option<Held>), ApiError> {
     let caller = super::sign_in(&state.auth, tickets, token).await?;
+    let held = state.auth.hold(&caller, ended).await?;
     let address = Address::read(address)?;
     let access = access::enter(&state.store, caller, address.project).await?;
-    super::take_seat(state, &access, address.target, &Framing::YWebsocket, outbox, |_| {}).await
+    let seat = super::take_seat(state, &access, address.target, &Framing::YWebsocket, outbox, |_| {}).await?;
+    Ok((seat, held))
 }
 
 async fn read(
@@ -95,6 +101,7 @@ async fn read(
     notes: &mut mpsc::Receiver<Note>,
     seat: &Seat,
     state: &AppState,
+    ended: &CancellationToken,
 ) -> End {
     let silence = state.times.silence;
     let mut heard = Instant::now();
@@ -103,6 +110,7 @@ async fn read(
         tokio::select! {
             biased;
             () = state.sockets.stop.cancelled() => return CloseCode::GoingAway.into(),
+            () = ended.cancelled() => return CloseCode::NotSignedIn.into(),
             note = notes.recv() => match note {
                 None => return End::Halted,
                 Some(Note::Behind(_)) => {

@@ -11,6 +11,7 @@ mod lifecycle;
 mod limits;
 mod log;
 mod projects;
+mod revocation;
 mod rpc;
 mod support;
 mod tickets;

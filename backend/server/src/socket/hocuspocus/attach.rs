@@ -7,10 +7,12 @@ use ensemble_protocol::hocuspocus::{SESSION_SEPARATOR, Scope, authenticated_fram
 use ensemble_store::Hash;
 use ensemble_sync::peer::Outbox;
 use ensemble_sync::room::Framing;
+use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Access};
 use crate::auth::{self, Auth, Caller};
 use crate::error::ApiError;
+use crate::sessions::Held;
 use crate::socket::{Address, Seat, Target, Tickets, sign_in, take_seat};
 use crate::state::AppState;
 
@@ -29,12 +31,14 @@ pub(super) struct Open {
 pub(super) struct SigningIn {
     auth: Auth,
     tickets: Tickets,
-    used: tokio::sync::Mutex<Vec<(Hash, Caller)>>,
+    used: tokio::sync::Mutex<Vec<(Hash, Caller, Option<Held>)>>,
+    /// The session behind a ticket has ended.
+    ended: CancellationToken,
 }
 
 impl SigningIn {
-    pub(super) fn new(auth: Auth, tickets: Tickets) -> Self {
-        Self { auth, tickets, used: tokio::sync::Mutex::default() }
+    pub(super) fn new(auth: Auth, tickets: Tickets, ended: CancellationToken) -> Self {
+        Self { auth, tickets, used: tokio::sync::Mutex::default(), ended }
     }
 
     pub(super) async fn caller(&self, token: &str) -> Result<Caller, ApiError> {
@@ -44,14 +48,15 @@ impl SigningIn {
         // Held while redeeming, so that addresses that show the same ticket at once wait for the first.
         let mut used = self.used.lock().await;
         let hash = auth::hash(token);
-        if let Some((_, caller)) = used.iter().find(|(known, _)| *known == hash) {
+        if let Some((_, caller, _)) = used.iter().find(|(known, ..)| *known == hash) {
             return Ok(caller.clone());
         }
         let caller = sign_in(&self.auth, self.tickets, token).await?;
+        let held = self.auth.hold(&caller, &self.ended).await?;
         if used.len() == TICKETS_PER_SOCKET {
             used.remove(0);
         }
-        used.push((hash, caller.clone()));
+        used.push((hash, caller.clone(), held));
         Ok(caller)
     }
 }
