@@ -35,8 +35,8 @@ use axum::serve::ListenerExt as _;
 use ensemble_agent::{AgentCard, Supervisor, SupervisorOptions};
 use ensemble_protocol::id::NodeId;
 use ensemble_protocol::rest::{Access, Info, ModelInfo};
-use ensemble_store::{Clock, Ids, SqliteStore, Store, SystemClock, SystemIds};
-use ensemble_sync::registry::{RegistryOptions, RoomRegistry};
+use ensemble_store::{Clock, Ids, InFlight, SqliteStore, Store, SystemClock, SystemIds};
+use ensemble_sync::registry::{Lost, RegistryOptions, RoomRegistry};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
@@ -57,6 +57,8 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 const AGENT_ID: &str = "agent";
 const AGENT_NAME: &str = "Agent";
 const AGENT_COLOR: &str = "#7c3aed";
+/// How long after a backup was restored people may bring back what is newer: a laptop may be shut for a week.
+const BROUGHT_BACK: time::Duration = time::Duration::days(14);
 
 /// A server, ready to serve.
 pub struct Server {
@@ -105,8 +107,14 @@ impl Server {
             room_tasks.tracker.clone(),
             room_tasks.stop.clone(),
         );
-        if store.recovery().unclean_stop {
-            rooms.recover_all();
+        rooms.remember_in_flight(&InFlight::path_beside(&config.database.file)).with_context(|| {
+            format!("the folder of `{}` cannot be written in", config.database.file.display())
+        })?;
+        let recovery = store.recovery();
+        if recovery.restored_at.is_some_and(|at| clock.now() - at < BROUGHT_BACK) {
+            rooms.recover_all(Lost::SinceBackup);
+        } else if recovery.unclean_stop {
+            rooms.recover_all(Lost::Uncommitted);
         }
         let auth = Auth::new(store.clone(), clock.clone(), ids.clone());
         let commands = Commands::new(Parts {
