@@ -393,7 +393,7 @@ impl RoomActor {
                     author.member = None;
                     author.via = Some(member);
                 }
-                _ => {}
+                ClientOwner::Member(_) => {}
             }
             clients.push(ClientAdvance { client, first, next, owner });
         }
