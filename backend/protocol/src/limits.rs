@@ -57,8 +57,6 @@ pub const PEER_WORK: Rate = Rate { per_second: 2_000.0, burst: 200_000.0 };
 pub const PEER_LARGE_REPLIES: Rate = Rate { per_second: 0.1, burst: 12.0 };
 /// Bytes from which a reply to a step 1 is large.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
-/// Client ids one person may use for the first time in one document: every page load is a new one.
-pub const NEW_CLIENTS: Rate = Rate { per_second: 60.0 / 3600.0, burst: 120.0 };
 /// A room at work on one message for so long is replaced.
 pub const ROOM_STALL: Duration = Duration::from_secs(2);
 /// How long after a crash peers may give back what others had typed and the server lost.

@@ -11,7 +11,7 @@ use ensemble_demo_model::{DemoModel, DemoOptions};
 use ensemble_server::config::{Config, DEFAULT_FILE, DEMO_TOKENS_PER_SECOND, Sources, env_example};
 use ensemble_server::lifecycle::{Outcome, on_signal};
 use ensemble_server::{Server, VERSION, telemetry};
-use ensemble_store::{Clock as _, SystemClock, migrate};
+use ensemble_store::{Clock as _, SystemClock, backup, migrate};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -47,6 +47,23 @@ enum Command {
         /// Print every environment variable with its default instead.
         #[arg(long)]
         env_example: bool,
+    },
+    /// Copy the database into a file, while the server goes on.
+    Backup {
+        /// The file to make; an older backup there is replaced.
+        file: PathBuf,
+        #[command(flatten)]
+        settings: Settings,
+    },
+    /// Put a backup in the place of the database; stop the server first.
+    Restore {
+        /// The backup.
+        file: PathBuf,
+        /// Replace a database that is there; it is kept under another name.
+        #[arg(long)]
+        replace: bool,
+        #[command(flatten)]
+        settings: Settings,
     },
     /// Print the version.
     Version,
@@ -116,6 +133,10 @@ pub(crate) async fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Doctor { settings, .. } => doctor(settings).await,
+        Command::Backup { file, settings } => back_up(&settings.read()?.database.file, &file).await,
+        Command::Restore { file, replace, settings } => {
+            restore(&file, &settings.read()?.database.file, replace).await
+        }
         Command::Version => {
             println!("ensemble {VERSION}");
             Ok(ExitCode::SUCCESS)
@@ -168,6 +189,30 @@ async fn apply_migrations(file: &Path) -> anyhow::Result<ExitCode> {
         println!("applied {} {}", step.version, step.description);
     }
     println!("`{}` is up to date", file.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn back_up(database: &Path, file: &Path) -> anyhow::Result<ExitCode> {
+    let backup = backup::create(database, file).await?;
+    println!(
+        "`{}` holds {} documents with {} updates, {} bytes",
+        backup.file.display(),
+        backup.documents,
+        backup.updates,
+        backup.bytes
+    );
+    if backup.damaged_rows > 0 {
+        // A copy of what is there, damage and all, is better than none; nobody should take it for whole.
+        eprintln!("{} rows of the database are damaged, and so in the backup", backup.damaged_rows);
+        return Ok(ExitCode::FAILURE);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+async fn restore(file: &Path, database: &Path, replace: bool) -> anyhow::Result<ExitCode> {
+    let existing = if replace { backup::Existing::Replace } else { backup::Existing::Keep };
+    let restored = backup::restore(file, database, existing, &SystemClock).await?;
+    println!("`{}` is what `{}` was", restored.database.display(), file.display());
     Ok(ExitCode::SUCCESS)
 }
 

@@ -1,6 +1,7 @@
 //! The program itself: what it prints, and how it stops.
 
-use std::io::{BufRead as _, BufReader, Read as _};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 
 use tempfile::TempDir;
@@ -97,4 +98,58 @@ fn the_small_commands_work() {
         assert!(line.starts_with(said), "{line}");
         assert_eq!(program.end().0, 0);
     }
+}
+
+/// One request over a connection of its own; status and body.
+fn ask(url: &str, request: &str, token: Option<&str>, body: &str) -> (u16, String) {
+    let address = url.trim_start_matches("http://").replace("localhost", "127.0.0.1");
+    let mut stream = TcpStream::connect(&address).unwrap();
+    let authorization = token.map_or_else(String::new, |token| format!("authorization: Bearer {token}\r\n"));
+    let head = format!(
+        "{request} HTTP/1.1\r\nhost: {address}\r\n{authorization}content-type: application/json\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body.as_bytes()).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    (status, body.to_owned())
+}
+
+/// [D23] A backup of a server at work, restored into another folder, serves what was there.
+#[test]
+fn a_backup_of_a_server_at_work_is_served_again() {
+    let data = tempfile::tempdir().unwrap();
+    let mut server = Program::start(&data, &["--listen", "127.0.0.1:0", "--data", "kept"]);
+    let url = server.line().strip_prefix("Ensemble is ready at ").unwrap().to_owned();
+    let (_, made) =
+        ask(&url, "POST /api/v1/projects", None, r#"{"name":"P","template":"empty","your_name":"Ada"}"#);
+    let made: serde_json::Value = serde_json::from_str(&made).unwrap();
+    let (project, token) = (made["project"]["id"].as_str().unwrap(), made["token"].as_str().unwrap());
+    let documents = format!("/api/v1/projects/{project}/documents");
+    let new = r#"{"path":"a.txt","text":"kept"}"#;
+    let (status, document) = ask(&url, &format!("POST {documents}"), Some(token), new);
+    assert_eq!(status, 201, "{document}");
+    let document: serde_json::Value = serde_json::from_str(&document).unwrap();
+    let text = format!("GET {documents}/{}/text", document["id"].as_str().unwrap());
+
+    let mut backup = Program::start(&data, &["backup", "copy.db", "--data", "kept"]);
+    let line = backup.line();
+    assert!(line.contains("copy.db` holds "), "{line}");
+    assert_eq!(backup.end().0, 0);
+    let (code, said) = Program::start(&data, &["restore", "copy.db", "--data", "kept", "--replace"]).end();
+    assert_eq!(code, 1, "a database in use is left alone: {said}");
+    server.terminate();
+    server.end();
+    let (code, said) = Program::start(&data, &["restore", "copy.db", "--data", "kept"]).end();
+    assert_eq!(code, 1, "a database that is there is left alone: {said}");
+
+    let (code, said) = Program::start(&data, &["restore", "copy.db", "--data", "again"]).end();
+    assert_eq!(code, 0, "{said}");
+    let mut server = Program::start(&data, &["--listen", "127.0.0.1:0", "--data", "again"]);
+    let url = server.line().strip_prefix("Ensemble is ready at ").unwrap().to_owned();
+    assert_eq!(ask(&url, &text, Some(token), ""), (200, "kept".to_owned()));
 }
