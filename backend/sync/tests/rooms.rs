@@ -659,3 +659,23 @@ async fn what_came_after_a_restored_backup_is_brought_back() {
     }
     assert_eq!(world.text().await, "!!one two three");
 }
+
+/// [D1] A few large pastes are as good a reason for a snapshot as many keystrokes.
+#[tokio::test]
+async fn large_updates_are_snapshotted_by_their_bytes() {
+    let world = World::new().await;
+    let mut ada = world.joined(10, 0).await;
+    let line = "x".repeat(64 * 1024);
+    let pastes = limits::SNAPSHOT_BYTES / line.len() + 1;
+    for _ in 0..=pastes {
+        ada.type_at(0, &line).await;
+    }
+    ada.until(|seen| seen.statuses.len() == pastes + 2).await;
+    ada.type_at(0, "!").await;
+    let kept = async {
+        while world.store.load_document(world.document).await.unwrap().unwrap().snapshot.is_none() {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), kept).await.expect("a snapshot is kept");
+}

@@ -50,6 +50,7 @@ impl RoomActor {
     pub(super) async fn committed(&mut self, outcome: Result<Option<Committed>, StoreError>) {
         let Some(done) = self.pending.pop_front() else { return };
         self.pending_bytes -= done.bytes;
+        self.bytes_since_snapshot += done.bytes;
         match outcome {
             Ok(committed) => self.finish(done.then, committed),
             Err(error) => self.fail(done.then, error),
@@ -110,7 +111,6 @@ impl RoomActor {
                 {
                     replica.apply(&bytes);
                     self.updates_since_snapshot += 1;
-                    self.bytes_since_snapshot += bytes.len();
                     self.tell(News::Update(&bytes), None);
                 } else {
                     self.version = before;
@@ -127,7 +127,6 @@ impl RoomActor {
             text.apply(admitted, bytes);
         }
         self.updates_since_snapshot += 1;
-        self.bytes_since_snapshot += bytes.len();
         self.tell(News::Update(bytes), None);
     }
 
