@@ -5,6 +5,7 @@
 //! letters keeps what a person sees readable. No edit cuts a grapheme or a `\r\n` in two.
 
 use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use unicode_segmentation::UnicodeSegmentation;
@@ -15,9 +16,17 @@ use crate::text_edit::{EditScript, TextEdit};
 /// it the whole middle is replaced; documents are far smaller, so this only bounds memory.
 const MAX_LINES: usize = 1_000_000;
 
-/// Words of both sides together up to which a changed block is compared word by word. Beyond it only its
-/// common start and end are kept; at this size the worst comparison takes some hundred milliseconds.
+/// Words of both sides together up to which a changed block is compared word by word; at this size the
+/// worst comparison takes some hundred milliseconds. A longer block, such as one line of a megabyte, is
+/// compared by pieces of many words first, and only pieces that changed by words.
 const MAX_WORDS: usize = 100_000;
+
+/// Words in a piece, on average.
+const PIECE_WORDS: u64 = 16;
+
+/// Words that decide together whether a piece ends behind them, so that pieces are cut at the same places
+/// again soon behind a change.
+const PIECE_WINDOW: usize = 3;
 
 /// The smallest edits that turn `old` into `new`.
 ///
@@ -54,19 +63,54 @@ fn diff_words(old: &str, new: &str, at: usize, edits: &mut Vec<TextEdit>) {
     let skipped: usize = old_words[..start].iter().map(|word| word.len()).sum();
     let old_words = &old_words[start..old_words.len() - end];
     let new_words = &new_words[start..new_words.len() - end];
-    compare(old_words, new_words, MAX_WORDS, at + skipped, &mut |at, removed, inserted| {
+    let at = at + skipped;
+    if old_words.len() + new_words.len() <= MAX_WORDS {
+        compare_words(old_words, new_words, at, edits);
+        return;
+    }
+    let old_pieces = pieces(old_words);
+    let new_pieces = pieces(new_words);
+    let old_pieces: Vec<&str> = old_pieces.iter().map(String::as_str).collect();
+    let new_pieces: Vec<&str> = new_pieces.iter().map(String::as_str).collect();
+    compare(&old_pieces, &new_pieces, MAX_WORDS, at, &mut |at, removed, inserted| {
+        compare_words(&words(&removed.concat()), &words(&inserted.concat()), at, edits);
+    });
+}
+
+/// Compares words up to [`MAX_WORDS`] of them; beyond, only their common start and end are kept.
+fn compare_words(old: &[&str], new: &[&str], at: usize, edits: &mut Vec<TextEdit>) {
+    compare(old, new, MAX_WORDS, at, &mut |at, removed, inserted| {
         replace_trimmed(&removed.concat(), &inserted.concat(), at, edits);
     });
 }
 
+/// Joins words to pieces, cut where the last few words say so and nothing else does.
+fn pieces(words: &[&str]) -> Vec<String> {
+    let mut pieces = Vec::with_capacity(words.len() / PIECE_WORDS as usize + 1);
+    let mut piece = String::new();
+    for (at, word) in words.iter().enumerate() {
+        piece.push_str(word);
+        let mut hasher = DefaultHasher::new();
+        words[(at + 1).saturating_sub(PIECE_WINDOW)..=at].hash(&mut hasher);
+        if hasher.finish().is_multiple_of(PIECE_WORDS) {
+            pieces.push(std::mem::take(&mut piece));
+        }
+    }
+    if !piece.is_empty() {
+        pieces.push(piece);
+    }
+    pieces
+}
+
 /// Replaces what is left between the common start and end, cut at graphemes.
 fn replace_trimmed(old: &str, new: &str, at: usize, edits: &mut Vec<TextEdit>) {
-    let old_marks: Vec<&str> = old.graphemes(true).collect();
-    let new_marks: Vec<&str> = new.graphemes(true).collect();
-    let (start, end) = common_ends(&old_marks, &new_marks);
-    let skipped: usize = old_marks[..start].iter().map(|mark| mark.len()).sum();
-    let removed: usize = old_marks[start..old_marks.len() - end].iter().map(|mark| mark.len()).sum();
-    push(edits, at + skipped, removed, &new_marks[start..new_marks.len() - end].concat());
+    let same = |(left, right): &(&str, &str)| left == right;
+    let start: usize =
+        old.graphemes(true).zip(new.graphemes(true)).take_while(same).map(|(mark, _)| mark.len()).sum();
+    let (old, new) = (&old[start..], &new[start..]);
+    let backwards = old.graphemes(true).rev().zip(new.graphemes(true).rev());
+    let end: usize = backwards.take_while(same).map(|(mark, _)| mark.len()).sum();
+    push(edits, at + start, old.len() - end, &new[..new.len() - end]);
 }
 
 /// Appends an edit, joined with the one before it when they touch.
@@ -140,8 +184,7 @@ fn words(text: &str) -> Vec<&str> {
     let mut pieces = Vec::new();
     let mut start = 0;
     let mut class = Class::Other;
-    for (at, grapheme) in text.grapheme_indices(true) {
-        let first = grapheme.chars().next().unwrap_or(' ');
+    let mut take = |at: usize, first: char| {
         let next = if first.is_alphanumeric() || first == '_' {
             Class::Word
         } else if first == ' ' || first == '\t' {
@@ -154,6 +197,12 @@ fn words(text: &str) -> Vec<&str> {
             start = at;
         }
         class = next;
+    };
+    if text.is_ascii() && !text.contains('\r') {
+        // Here every byte is a grapheme, which need not be looked up.
+        text.bytes().enumerate().for_each(|(at, byte)| take(at, char::from(byte)));
+    } else {
+        text.grapheme_indices(true).for_each(|(at, mark)| take(at, mark.chars().next().unwrap_or(' ')));
     }
     if start < text.len() {
         pieces.push(&text[start..]);
@@ -222,5 +271,13 @@ mod tests {
         let long_line = "a b ".repeat(100_000);
         let changed = long_line.replacen("a b a", "a c a", 1);
         assert_eq!(shown(&long_line, &changed).len(), 1);
+        // A minified file of a megabyte in one line, changed in three places.
+        let statements: Vec<String> = (0..60_000).map(|n| format!("var v{n}=f({n});")).collect();
+        let minified = statements.concat();
+        let changed =
+            minified.replacen("v17=", "w=", 1).replacen("v30000=", "w=", 1).replacen("v59999=", "w=", 1);
+        let edits = shown(&minified, &changed);
+        assert_eq!(edits.len(), 3);
+        assert!(edits.iter().all(|(_, removed, _)| removed.len() <= 6), "{edits:?}");
     }
 }
