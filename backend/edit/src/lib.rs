@@ -5,6 +5,7 @@
 //! - [`position`]: bytes, UTF-16 units, lines and columns, which never mix.
 //! - [`text_edit`]: a range and its replacement; ordered scripts of them.
 //! - [`diff`](mod@diff): the smallest script between two texts.
+//! - [`mapping`]: how places move while people type, and merging a model's edits with theirs.
 //! - [`hunk`]: hunks, and what is said about one that could not be placed.
 //! - [`patch`]: the patch grammar, its paths, and its incremental parser.
 //! - [`stream`]: a patch while it arrives, as edits that are settled.
@@ -19,6 +20,7 @@ pub mod diff;
 pub mod hunk;
 mod lines;
 mod locate;
+pub mod mapping;
 pub mod patch;
 pub mod position;
 pub mod replay;
@@ -29,6 +31,7 @@ pub mod text_edit;
 pub use batch::{PatchOutcome, apply_patch};
 pub use diff::diff;
 pub use hunk::{HunkId, Miss, MissReason, Missed, Nearest};
+pub use mapping::{DeltaLog, Mapped, Mapping, Merged, Overlap, Replaced};
 pub use patch::{FileKind, Mode, PathRefused, normalize_path};
 pub use position::{ByteOffset, LineColumn, TextIndex, Utf16Offset};
 pub use replay::PatchedText;

@@ -67,6 +67,16 @@ impl EditScript {
         Ok(Self { edits })
     }
 
+    /// The script of edits in UTF-16 units; refuses what [`EditScript::new`] and [`EditScript::apply`] refuse.
+    pub fn from_utf16(edits: Vec<Utf16Edit>, index: &TextIndex) -> Result<Self, EditError> {
+        let convert = |at: Utf16Offset| index.byte_of(at).ok_or(EditError::NotABoundary(at.0 as usize));
+        let converted = edits.into_iter().map(|edit| {
+            let range = convert(edit.range.start)?..convert(edit.range.end)?;
+            Ok(TextEdit { range, replacement: edit.replacement })
+        });
+        Self::new(converted.collect::<Result<_, _>>()?)
+    }
+
     /// The edits, in the order of the text.
     pub fn edits(&self) -> &[TextEdit] {
         &self.edits
