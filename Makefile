@@ -7,12 +7,17 @@ SHELL := bash
 
 # What is added to `ensemble serve`, as in `make run ARGS="--listen 127.0.0.1:9000"`, or to the benchmarks.
 ARGS ?=
-# How often the kill test kills the server.
+# How often the kill test kills the server, and how often it lets the disk fill up and syncs fail.
 KILLS ?= 30
+FAULTS ?= 5
+# What the kill test and the hostile test build with; `quick` takes a while to build and runs several times faster.
+PROFILE ?= dev
 
 CARGO := cargo
 # Where Cargo puts what it builds.
 TARGET := $(abspath $(or $(CARGO_TARGET_DIR),target))
+# What stands ready to run there after a build with PROFILE.
+BUILT = $(TARGET)/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))
 # rustup puts Rust there, and not every shell looks there.
 export PATH := $(PATH):$(HOME)/.cargo/bin
 PAGE_SOURCES := $(shell find frontend/src frontend/public frontend/scripts frontend/index.html \
@@ -49,7 +54,7 @@ test: need-test ## Checks and tests everything: Rust, front end, stock clients, 
 	node scripts/test.mjs
 
 .PHONY: test-long
-test-long: need-test ## The same with the large figures: 100 kills, 40 000 random patches
+test-long: need-test ## The same with the large figures: 1000 kills, 10^6 hostile frames, 40 000 random patches
 	node scripts/test.mjs --long
 
 .PHONY: check
@@ -86,14 +91,16 @@ e2e: packages frontend/dist/index.html binary ## The journeys in a browser
 	cd frontend && npm run test:e2e
 
 .PHONY: kill-test
-kill-test: ## Kills the server and counts what was lost: make kill-test KILLS=100
-	$(CARGO) build --locked -p ensemble-server -p ensemble-bench
-	$(TARGET)/debug/ensemble-bench kill --kills $(KILLS)
+kill-test: ## Kills the server, fails its disk, counts what was lost: make kill-test KILLS=100 FAULTS=20
+	$(CARGO) build --locked --profile $(PROFILE) -p ensemble-server -p ensemble-bench
+	$(BUILT)/ensemble-bench kill --kills $(KILLS)
+	$(BUILT)/ensemble-bench kill --kills $(FAULTS) --disk-full
+	$(BUILT)/ensemble-bench kill --kills $(FAULTS) --fsync-fails
 
 .PHONY: hostile-test
 hostile-test: ## Sends hostile bytes while people type: make hostile-test SECONDS=30, or FRAMES=1000000
-	$(CARGO) build --locked -p ensemble-server -p ensemble-bench
-	$(TARGET)/debug/ensemble-bench hostile --seconds $(or $(SECONDS),30) $(if $(FRAMES),--frames $(FRAMES))
+	$(CARGO) build --locked --profile $(PROFILE) -p ensemble-server -p ensemble-bench
+	$(BUILT)/ensemble-bench hostile --seconds $(or $(SECONDS),30) $(if $(FRAMES),--frames $(FRAMES))
 
 .PHONY: fuzz
 fuzz: ## Fuzzes what reads strangers' bytes: make fuzz TARGET=update SECONDS=600; all without TARGET

@@ -303,7 +303,7 @@ impl Stream {
 }
 
 /// A Python file with functions that lack documentation.
-pub(crate) fn python_file(functions: usize) -> String {
+fn python_file(functions: usize) -> String {
     use std::fmt::Write as _;
     let mut text = String::from("\"\"\"Sums of many kinds.\"\"\"\n");
     for number in 0..functions {

@@ -137,6 +137,24 @@ impl Api {
         Ok(answer.get_mut("turn").map(Value::take).unwrap_or(answer))
     }
 
+    /// Stops a turn.
+    pub(crate) async fn interrupt_turn(&self, project: &str, turn: &str) -> anyhow::Result<()> {
+        let path = format!("/projects/{project}/turns/{turn}/interrupt");
+        self.call(Method::POST, &path, Some(json!({}))).await.map(drop)
+    }
+
+    /// Takes back what a turn wrote.
+    pub(crate) async fn reject_turn(&self, project: &str, turn: &str) -> anyhow::Result<()> {
+        let path = format!("/projects/{project}/turns/{turn}/reject");
+        self.call(Method::POST, &path, Some(json!({}))).await.map(drop)
+    }
+
+    /// Whether the server says that it can do its work: also that its database takes writes.
+    pub(crate) async fn is_ready(&self) -> anyhow::Result<bool> {
+        let answer = self.http.get(format!("{}/health/ready", self.base)).send().await?;
+        Ok(answer.status().is_success())
+    }
+
     /// Waits until a turn is over, and returns it.
     pub(crate) async fn turn_over(
         &self,

@@ -84,6 +84,11 @@ impl ScriptedModel {
         .into()
     }
 
+    /// Forgets what no call has asked for.
+    pub(crate) fn forget(&self) {
+        self.shared.scripts.lock().clear();
+    }
+
     /// What the next call is answered with.
     pub(crate) fn script(&self, deltas: Vec<Delta>) {
         *self.shared.marked.lock() = None;

@@ -24,39 +24,83 @@ pub(crate) struct Record {
     pub(crate) unsaved: BTreeSet<Edit>,
 }
 
-/// The token a person types: nothing in it occurs elsewhere, so that it is found whole or not at all.
-pub(crate) fn token(person: usize, number: u32) -> String {
-    format!("⟨c{person}:{number}⟩")
+/// What a document begins with. The agent writes below its second line; whoever types before having it may come
+/// to stand above its first.
+pub(crate) const HEADER: &str = "Notes\nThe agent writes below this line.\n";
+
+/// Who wrote a token. Nothing in a token occurs elsewhere, so that it is found whole or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Writer {
+    /// The person with this number.
+    Person(usize),
+    /// The turn with this number.
+    Turn(usize),
 }
 
-/// UTF-16 units of a token.
-pub(crate) fn token_units((person, number): (usize, u32)) -> u32 {
-    let digits = |number: u64| number.checked_ilog10().unwrap_or(0) + 1;
-    // Two brackets, `c` and `:`, one unit each.
-    4 + digits(person as u64) + digits(u64::from(number))
+/// A token: who wrote it, and which of theirs it is.
+pub(crate) type Token = (Writer, u32);
+
+/// A token in a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Found {
+    /// Which.
+    pub(crate) token: Token,
+    /// Where it begins, in UTF-16 units.
+    pub(crate) start: u32,
+    /// Where it ends.
+    pub(crate) end: u32,
+}
+
+/// A token as it is typed.
+pub(crate) fn token((writer, number): Token) -> String {
+    match writer {
+        Writer::Person(person) => format!("⟨c{person}:{number}⟩"),
+        Writer::Turn(turn) => format!("⟨a{turn}:{number}⟩"),
+    }
+}
+
+fn read_token(text: &str) -> Option<Token> {
+    let mut letters = text.chars();
+    let kind = letters.next()?;
+    let (who, number) = letters.as_str().split_once(':')?;
+    let (who, number) = (who.parse().ok()?, number.parse().ok()?);
+    match kind {
+        'c' => Some((Writer::Person(who), number)),
+        'a' => Some((Writer::Turn(who), number)),
+        _ => None,
+    }
 }
 
 /// The tokens of a text in order, and what is left between them.
-pub(crate) fn tokens(text: &str) -> (Vec<(usize, u32)>, String) {
+pub(crate) fn tokens(text: &str) -> (Vec<Found>, String) {
+    let units = |text: &str| text.encode_utf16().count() as u32;
     let (mut found, mut left) = (Vec::new(), String::new());
-    let mut rest = text;
-    while let Some(start) = rest.find("⟨c") {
+    let (mut rest, mut at) = (text, 0);
+    while let Some(start) = rest.find('⟨') {
         let (before, from) = rest.split_at(start);
         left.push_str(before);
-        let parsed = from.find('⟩').and_then(|end| {
-            let (person, number) = from["⟨c".len()..end].split_once(':')?;
-            Some(((person.parse().ok()?, number.parse().ok()?), end + '⟩'.len_utf8()))
-        });
-        if let Some((token, length)) = parsed {
-            found.push(token);
-            rest = &from[length..];
+        at += units(before);
+        let inside = &from['⟨'.len_utf8()..];
+        let read =
+            inside.split_once('⟩').and_then(|(inside, rest)| Some((read_token(inside)?, inside, rest)));
+        if let Some((token, inside, after)) = read {
+            let end = at + units(inside) + 2;
+            found.push(Found { token, start: at, end });
+            (rest, at) = (after, end);
         } else {
             left.push('⟨');
-            rest = &from['⟨'.len_utf8()..];
+            (rest, at) = (inside, at + 1);
         }
     }
     left.push_str(rest);
     (found, left)
+}
+
+/// Where somebody may type: after the header, if it is there, and after each token. A turn's token may be under
+/// way, so nobody types into one.
+pub(crate) fn places(text: &str, found: &[Found]) -> Vec<u32> {
+    let header = text.find(HEADER).map_or(0, |at| text[..at + HEADER.len()].encode_utf16().count() as u32);
+    [header].into_iter().chain(found.iter().map(|token| token.end)).collect()
 }
 
 /// What became of everybody's edits.
@@ -72,8 +116,10 @@ pub(crate) struct Verdict {
     pub(crate) doubled: usize,
     /// Tokens that are there though their deletion was acknowledged.
     pub(crate) undead: usize,
-    /// Whether something stands between the tokens.
+    /// Whether something stands between the tokens that nobody wrote there.
     pub(crate) torn: bool,
+    /// Tokens of turns.
+    pub(crate) of_turns: usize,
     /// Some of what is wrong, for a person.
     pub(crate) examples: Vec<String>,
 }
@@ -87,6 +133,19 @@ impl Verdict {
         self.lost + self.doubled + self.undead > 0 || self.torn
     }
 
+    /// Adds what became of edits elsewhere.
+    pub(crate) fn add(&mut self, other: Self) {
+        self.made += other.made;
+        self.acknowledged += other.acknowledged;
+        self.lost += other.lost;
+        self.doubled += other.doubled;
+        self.undead += other.undead;
+        self.torn |= other.torn;
+        self.of_turns += other.of_turns;
+        self.examples.extend(other.examples);
+        self.examples.truncate(EXAMPLES);
+    }
+
     fn example(&mut self, text: impl FnOnce() -> String) {
         if self.examples.len() < EXAMPLES {
             self.examples.push(text());
@@ -94,46 +153,68 @@ impl Verdict {
     }
 }
 
-/// Holds a text against the records of everybody who wrote in it.
+/// Holds a text against the records of everybody who wrote in it. What a turn wrote may stand between.
 pub(crate) fn judge(text: &str, records: &[Record]) -> Verdict {
     let mut verdict = Verdict::default();
     let (found, left) = tokens(text);
-    if !left.is_empty() {
+    // A turn that was interrupted may have been in the middle of a token.
+    let is_turns = |letter: char| letter.is_ascii_digit() || "⟨a:⟩\n".contains(letter);
+    let headers = left.matches(HEADER).count();
+    if headers != 1 || !left.replacen(HEADER, "", 1).chars().all(is_turns) {
         verdict.torn = true;
         verdict.example(|| format!("torn: {:?}", left.chars().take(80).collect::<String>()));
     }
-    let mut counts: BTreeMap<(usize, u32), usize> = BTreeMap::new();
-    for token in found {
-        *counts.entry(token).or_default() += 1;
+    let mut counts: BTreeMap<Token, usize> = BTreeMap::new();
+    for found in found {
+        *counts.entry(found.token).or_default() += 1;
     }
     for record in records {
-        let person = record.person;
+        let person = Writer::Person(record.person);
         verdict.made += record.made.len();
         verdict.acknowledged += record.acknowledged.len();
         for edit in &record.made {
             let Edit::Insert(number) = *edit else { continue };
+            let name = || token((person, number));
             let count = counts.remove(&(person, number)).unwrap_or(0);
             let saved = record.acknowledged.contains(edit);
             let deleted = Edit::Delete(number);
             if count > 1 {
                 verdict.doubled += 1;
-                verdict.example(|| format!("{} is there {count} times", token(person, number)));
+                verdict.example(|| format!("{} is there {count} times", name()));
             }
             if record.acknowledged.contains(&deleted) && count > 0 {
                 verdict.undead += 1;
-                verdict.example(|| format!("{} was deleted and is there", token(person, number)));
+                verdict.example(|| format!("{} was deleted and is there", name()));
             }
             if saved && !record.made.contains(&deleted) && count == 0 {
                 verdict.lost += 1;
-                verdict.example(|| format!("{} was acknowledged and is gone", token(person, number)));
+                verdict.example(|| format!("{} was acknowledged and is gone", name()));
             }
         }
     }
-    for ((person, number), _) in counts {
-        verdict.doubled += 1;
-        verdict.example(|| format!("{} was typed by nobody", token(person, number)));
+    for (left, count) in counts {
+        match left.0 {
+            Writer::Turn(_) if count == 1 => verdict.of_turns += 1,
+            Writer::Turn(_) => {
+                verdict.doubled += 1;
+                verdict.example(|| format!("{} is there {count} times", token(left)));
+            }
+            Writer::Person(_) => {
+                verdict.doubled += 1;
+                verdict.example(|| format!("{} was typed by nobody", token(left)));
+            }
+        }
     }
     verdict
+}
+
+/// What of the turns' text stood in one text and does not in another, of a later moment.
+pub(crate) fn lost_of_turns(before: &str, after: &str) -> Vec<String> {
+    let of_turns = |text: &str| -> BTreeSet<Token> {
+        let found = tokens(text).0.into_iter().map(|found| found.token);
+        found.filter(|(writer, _)| matches!(writer, Writer::Turn(_))).collect()
+    };
+    of_turns(before).difference(&of_turns(after)).copied().map(token).collect()
 }
 
 #[cfg(test)]
@@ -149,19 +230,33 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_text_is_taken_apart_into_tokens() {
-        let text = format!("{}{}", token(0, 1), token(12, 345));
-        assert_eq!(tokens(&text), (vec![(0, 1), (12, 345)], String::new()));
-        assert_eq!(tokens("⟨c0:⟨c1:2⟩1⟩").1, "⟨c0:1⟩", "a torn token is seen");
+    fn person(person: usize, number: u32) -> String {
+        token((Writer::Person(person), number))
     }
 
     #[test]
-    fn the_units_of_a_token_are_those_of_its_text() {
-        for (person, number) in [(0, 1), (9, 10), (10, 99), (123, 4567)] {
-            let units = token(person, number).encode_utf16().count();
-            assert_eq!(token_units((person, number)) as usize, units);
+    fn a_text_is_taken_apart_into_tokens() {
+        let text = format!("ä{}{}\n{}", person(0, 1), token((Writer::Turn(3), 2)), person(12, 345));
+        let (found, left) = tokens(&text);
+        let read: Vec<Token> = found.iter().map(|found| found.token).collect();
+        assert_eq!(read, [(Writer::Person(0), 1), (Writer::Turn(3), 2), (Writer::Person(12), 345)]);
+        assert_eq!(left, "ä\n");
+        let units: Vec<u16> = text.encode_utf16().collect();
+        for found in found {
+            let there = &units[found.start as usize..found.end as usize];
+            assert_eq!(String::from_utf16(there).unwrap(), token(found.token));
         }
+        assert_eq!(tokens("⟨c0:⟨c1:2⟩1⟩").1, "⟨c0:1⟩", "a torn token is seen");
+        assert_eq!(tokens("⟨a0:1⟨c1:2⟩").0.len(), 1, "what is under way is none");
+    }
+
+    #[test]
+    fn nobody_types_into_the_header_or_a_token() {
+        let text = format!("{}{HEADER}{}", person(0, 1), person(0, 2));
+        let (found, _) = tokens(&text);
+        let header = HEADER.len() as u32;
+        assert_eq!(places(&text, &found), [6 + header, 6, 12 + header]);
+        assert_eq!(places("", &[]), [0]);
     }
 
     #[test]
@@ -169,7 +264,9 @@ mod tests {
         use Edit::{Delete, Insert};
         let all = [Insert(1), Insert(2), Insert(3), Delete(3), Insert(4)];
         let records = [record(&all, &[Insert(1), Insert(3), Delete(3)])];
-        let text = |numbers: &[u32]| numbers.iter().map(|number| token(0, *number)).collect::<String>();
+        let text = |numbers: &[u32]| {
+            HEADER.to_owned() + &numbers.iter().map(|number| person(0, *number)).collect::<String>()
+        };
         let counts = |numbers: &[u32]| {
             let verdict = judge(&text(numbers), &records);
             (verdict.lost, verdict.doubled, verdict.undead)
@@ -180,5 +277,20 @@ mod tests {
         assert_eq!(counts(&[1, 1, 3]), (0, 1, 1));
         assert_eq!(counts(&[1, 9]), (0, 1, 0));
         assert!(judge("x", &[]).is_failure());
+        assert!(judge(&(HEADER.to_owned() + HEADER), &[]).is_failure());
+    }
+
+    #[test]
+    fn a_turns_text_may_stand_between_once() {
+        let turns = |numbers: &[u32]| {
+            let lines = numbers.iter().map(|number| token((Writer::Turn(1), *number)) + "\n");
+            HEADER.to_owned() + &lines.collect::<String>()
+        };
+        let verdict = judge(&(turns(&[1, 2]) + "⟨a1:3"), &[]);
+        assert!(!verdict.is_failure());
+        assert_eq!(verdict.of_turns, 2);
+        assert_eq!(judge(&turns(&[1, 2, 1]), &[]).doubled, 1);
+        assert!(judge(&(turns(&[1]) + "⟨c1:3"), &[]).torn, "half of what a person typed");
+        assert_eq!(lost_of_turns(&turns(&[1, 2]), &turns(&[2, 3])), ["⟨a1:1⟩"]);
     }
 }

@@ -18,14 +18,14 @@ use yrs::{
 };
 
 use super::Shared;
-use super::record::{Edit, Record, token, token_units, tokens};
+use super::record::{Edit, Found, HEADER, Record, Writer, places, token, tokens};
 use crate::client::{
     Receiver, Sender, ServerFrame, ServerMessage, connect, pong, presence_frame, step_2_frame, update_frame,
 };
 use crate::random::Random;
 
-/// How fast somebody types: an edit after each such pause.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(70));
+/// What each person adds to everybody's pauses between two edits: however many type, it is some 125 edits a second.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(2), Duration::from_millis(14));
 /// One edit in so many deletes one of the person's own tokens.
 const DELETE_EVERY: u64 = 8;
 /// Before trying to connect again.
@@ -42,6 +42,19 @@ pub(crate) enum Role {
     Watches,
 }
 
+/// Where people meet.
+#[derive(Debug, Clone)]
+pub(crate) struct Meeting {
+    /// `{project}/{document}`.
+    pub(crate) address: String,
+    /// Where the server is; nobody while it is down.
+    pub(crate) place: watch::Receiver<Option<String>>,
+    /// Client ids people write under; all others are the server's and the turns'.
+    pub(crate) people: Shared<BTreeSet<u64>>,
+    /// How many type.
+    pub(crate) writers: usize,
+}
+
 /// What is known from outside.
 #[expect(clippy::struct_excessive_bools, reason = "independent facts, each yes or no")]
 #[derive(Debug, Default)]
@@ -53,7 +66,8 @@ struct State {
     synced_at: Option<Instant>,
     is_synced: bool,
     acknowledged_at: Option<Instant>,
-    updates_heard: u64,
+    has_document: bool,
+    turns_units: u64,
     taken_back: bool,
     paused: bool,
     laptop_lost: bool,
@@ -69,18 +83,12 @@ pub(crate) struct Typist {
 
 impl Typist {
     /// Lets somebody begin.
-    pub(crate) fn start(
-        role: Role,
-        address: &str,
-        token: &str,
-        place: watch::Receiver<Option<String>>,
-        random: Random,
-    ) -> Self {
+    pub(crate) fn start(role: Role, meeting: &Meeting, token: &str, random: Random) -> Self {
         let state = Arc::new(Mutex::new(State::default()));
         if let Role::Writes(person) = role {
             state.lock().record.person = person;
         }
-        let desk = Desk::new(role, address, token, place, random, state.clone());
+        let desk = Desk::new(role, meeting.clone(), token, random, state.clone());
         Self { task: tokio::spawn(desk.run()), state }
     }
 
@@ -104,6 +112,21 @@ impl Typist {
         self.state.lock().is_synced
     }
 
+    /// Whether they were sent the document since they connected, acknowledged or not.
+    pub(crate) fn has_document(&self) -> bool {
+        self.state.lock().has_document
+    }
+
+    /// Whether something they did is not acknowledged.
+    pub(crate) fn is_unsaved(&self) -> bool {
+        !self.state.lock().record.unsaved.is_empty()
+    }
+
+    /// How many of their edits were acknowledged so far.
+    pub(crate) fn acknowledged(&self) -> usize {
+        self.state.lock().record.acknowledged.len()
+    }
+
     /// Whether they are in and everything they did is acknowledged.
     pub(crate) fn is_saved(&self) -> bool {
         let state = self.state.lock();
@@ -120,12 +143,17 @@ impl Typist {
         self.state.lock().acknowledged_at.filter(|at| *at > moment)
     }
 
-    /// Updates of others they were sent.
-    pub(crate) fn heard(&self) -> u64 {
-        self.state.lock().updates_heard
+    /// UTF-16 units that the server and the turns wrote, deleted or not, as far as this one was told.
+    pub(crate) fn turns_units(&self) -> u64 {
+        self.state.lock().turns_units
     }
 
-    /// Whether the server once lacked something they had from it.
+    /// Notes anew whether they are acknowledged.
+    pub(crate) fn forget_acknowledgement(&self) {
+        self.state.lock().acknowledged_at = None;
+    }
+
+    /// Whether the server once lacked something of its own or of a turn that they had from it.
     pub(crate) fn was_taken_back(&self) -> bool {
         self.state.lock().taken_back
     }
@@ -170,9 +198,8 @@ enum Left {
 /// The one who types, from their own side.
 struct Desk {
     role: Role,
-    address: String,
+    meeting: Meeting,
     token: String,
-    place: watch::Receiver<Option<String>>,
     random: Random,
     state: Shared<State>,
     doc: Doc,
@@ -194,9 +221,11 @@ struct Session {
     synced: bool,
 }
 
-fn new_doc(random: &mut Random) -> (Doc, TextRef) {
+fn new_doc(random: &mut Random, people: &Shared<BTreeSet<u64>>) -> (Doc, TextRef) {
+    let id = random.client_id();
+    people.lock().insert(id);
     let doc = Doc::with_options(Options {
-        client_id: ClientID::new(random.client_id()),
+        client_id: ClientID::new(id),
         offset_kind: OffsetKind::Utf16,
         ..Options::default()
     });
@@ -205,42 +234,30 @@ fn new_doc(random: &mut Random) -> (Doc, TextRef) {
 }
 
 impl Desk {
-    fn new(
-        role: Role,
-        address: &str,
-        token: &str,
-        place: watch::Receiver<Option<String>>,
-        mut random: Random,
-        state: Shared<State>,
-    ) -> Self {
-        let (doc, content) = new_doc(&mut random);
-        let (address, token) = (address.to_owned(), token.to_owned());
-        Self {
-            role,
-            address,
-            token,
-            place,
-            random,
-            state,
-            doc,
-            content,
-            next: 1,
-            presence_clock: 0,
-            changed: false,
-        }
+    fn new(role: Role, meeting: Meeting, token: &str, mut random: Random, state: Shared<State>) -> Self {
+        let (doc, content) = new_doc(&mut random, &meeting.people);
+        let token = token.to_owned();
+        Self { role, meeting, token, random, state, doc, content, next: 1, presence_clock: 0, changed: false }
+    }
+
+    fn pause(&mut self) -> Duration {
+        let people = self.meeting.writers as u32;
+        self.random.between(PAUSE.0 * people, PAUSE.1 * people)
     }
 
     async fn run(mut self) {
         loop {
-            let place = self.place.borrow_and_update().clone();
+            let place = self.meeting.place.borrow_and_update().clone();
             self.pick_up_laptop();
             let Some(base) = place else {
                 // The server is down, which keeps nobody from typing; a world that is gone ends this.
+                self.show_text();
+                let pause = self.pause();
                 tokio::select! {
-                    changed = self.place.changed() => if changed.is_err() {
+                    changed = self.meeting.place.changed() => if changed.is_err() {
                         return;
                     },
-                    () = tokio::time::sleep(self.random.between(PAUSE.0, PAUSE.1)) => {
+                    () = tokio::time::sleep(pause) => {
                         if self.types() {
                             self.edit();
                         }
@@ -248,10 +265,14 @@ impl Desk {
                 }
                 continue;
             };
-            let path = format!("/sync?project={}", self.address.split('/').next().unwrap_or_default());
+            let project = self.meeting.address.split('/').next().unwrap_or_default();
+            let path = format!("/sync?project={project}");
             if let Ok((sender, receiver)) = connect(&base, &path).await {
                 let left = self.session(sender, receiver).await;
-                self.state.lock().is_synced = false;
+                let mut state = self.state.lock();
+                state.is_synced = false;
+                state.has_document = false;
+                drop(state);
                 match left {
                     Ok(Left::Cut | Left::Laptop) => {}
                     Err(error) => {
@@ -268,7 +289,7 @@ impl Desk {
     fn pick_up_laptop(&mut self) {
         let mut state = self.state.lock();
         if std::mem::take(&mut state.laptop_lost) {
-            (self.doc, self.content) = new_doc(&mut self.random);
+            (self.doc, self.content) = new_doc(&mut self.random, &self.meeting.people);
             self.presence_clock = 0;
             self.changed = true;
             state.record.unsaved.clear();
@@ -279,13 +300,14 @@ impl Desk {
     async fn session(&mut self, mut sender: Sender, mut receiver: Receiver) -> anyhow::Result<Left> {
         let have = self.doc.transact().state_vector().encode_v1();
         self.presence_clock += 1;
-        let hello = presence_frame(&self.address, self.doc.client_id().get(), self.presence_clock, "whoever");
-        if sender.join(&self.address, &self.token, &have).await.is_err() || sender.send(hello).await.is_err()
-        {
+        let hello =
+            presence_frame(&self.meeting.address, self.doc.client_id().get(), self.presence_clock, "whoever");
+        let joined = sender.join(&self.meeting.address, &self.token, &have).await;
+        if joined.is_err() || sender.send(hello).await.is_err() {
             return Ok(Left::Cut);
         }
         let mut session = Session::default();
-        let mut due = tokio::time::Instant::now() + self.random.between(PAUSE.0, PAUSE.1);
+        let mut due = tokio::time::Instant::now() + self.pause();
         loop {
             let frame = tokio::select! {
                 frame = receiver.next() => if let Ok(Some(frame)) = frame {
@@ -305,10 +327,10 @@ impl Desk {
                     return Ok(Left::Laptop);
                 }
                 if self.types() {
-                    due += self.random.between(PAUSE.0, PAUSE.1);
+                    due += self.pause();
                     let (edit, update) = self.edit();
                     session.outstanding.push_back(BTreeSet::from([edit]));
-                    vec![update_frame(&self.address, &update)]
+                    vec![update_frame(&self.meeting.address, &update)]
                 } else {
                     due = tokio::time::Instant::now() + LOOK;
                     self.show_text();
@@ -333,20 +355,19 @@ impl Desk {
         let Role::Writes(person) = self.role else { unreachable!("who watches does not edit") };
         let text = self.content.get_string(&self.doc.transact());
         let (found, _) = tokens(&text);
-        let own: Vec<u32> =
-            found.iter().filter(|(who, _)| *who == person).map(|(_, number)| *number).collect();
-        let units = |tokens: &[(usize, u32)]| tokens.iter().copied().map(token_units).sum::<u32>();
+        let own: Vec<Found> =
+            found.iter().filter(|found| found.token.0 == Writer::Person(person)).copied().collect();
         let mut transaction = self.doc.transact_mut();
         let edit = if !own.is_empty() && self.random.below(DELETE_EVERY) == 0 {
-            let number = own[self.random.below(own.len() as u64) as usize];
-            let at = found.iter().position(|token| *token == (person, number)).unwrap_or(0);
-            self.content.remove_range(&mut transaction, units(&found[..at]), units(&found[at..=at]));
-            Edit::Delete(number)
+            let gone = own[self.random.below(own.len() as u64) as usize];
+            self.content.remove_range(&mut transaction, gone.start, gone.end - gone.start);
+            Edit::Delete(gone.token.1)
         } else {
             let number = self.next;
             self.next += 1;
-            let before = self.random.below(found.len() as u64 + 1) as usize;
-            self.content.insert(&mut transaction, units(&found[..before]), &token(person, number));
+            let places = places(&text, &found);
+            let place = places[self.random.below(places.len() as u64) as usize];
+            self.content.insert(&mut transaction, place, &token((Writer::Person(person), number)));
             Edit::Insert(number)
         };
         let update = transaction.encode_update_v1();
@@ -363,7 +384,7 @@ impl Desk {
     fn take(&mut self, frame: &Bytes, session: &mut Session) -> anyhow::Result<Vec<Bytes>> {
         let message = match ServerFrame::read(frame)? {
             ServerFrame::Ping => return Ok(vec![pong()]),
-            ServerFrame::Addressed { address, message } if address == self.address => message,
+            ServerFrame::Addressed { address, message } if address == self.meeting.address => message,
             _ => return Ok(Vec::new()),
         };
         match message {
@@ -378,11 +399,9 @@ impl Desk {
             ServerMessage::Sync(SyncMessage::Step2(update)) => {
                 self.apply(update)?;
                 session.synced = true;
+                self.state.lock().has_document = true;
             }
-            ServerMessage::Sync(SyncMessage::Update(update)) => {
-                self.apply(update)?;
-                self.state.lock().updates_heard += 1;
-            }
+            ServerMessage::Sync(SyncMessage::Update(update)) => self.apply(update)?,
             _ => {}
         }
         Ok(Vec::new())
@@ -412,21 +431,32 @@ impl Desk {
         let ours = transaction.state_vector();
         let missing = transaction.encode_diff_v1(&have);
         drop(transaction);
+        let people = self.meeting.people.lock();
+        let is_lost =
+            |(client, clock): (&ClientID, &u32)| !people.contains(&client.get()) && have.get(client) < *clock;
+        let taken_back = ours.iter().any(is_lost);
+        drop(people);
         let mut state = self.state.lock();
-        if self.role == Role::Watches && ours.iter().any(|(client, clock)| have.get(client) < *clock) {
-            state.taken_back = true;
-        }
+        state.taken_back |= taken_back;
         if !session.answered {
             session.answered = true;
             session.outstanding.push_back(state.record.unsaved.clone());
         }
-        Ok(step_2_frame(&self.address, &missing))
+        Ok(step_2_frame(&self.meeting.address, &missing))
     }
 
     fn apply(&mut self, update: &[u8]) -> anyhow::Result<()> {
         let update = Update::decode_v1(update).context("an update cannot be read")?;
         self.doc.transact_mut().apply_update(update).context("an update cannot be applied")?;
         self.changed = true;
+        if self.role == Role::Watches {
+            let have = self.doc.transact().state_vector();
+            let people = self.meeting.people.lock();
+            let units = have.iter().filter(|(client, _)| !people.contains(&client.get()));
+            let units: u64 = units.map(|(_, clock)| u64::from(*clock)).sum();
+            drop(people);
+            self.state.lock().turns_units = units.saturating_sub(HEADER.len() as u64);
+        }
         Ok(())
     }
 
