@@ -12,6 +12,7 @@ if ! cargo +nightly fuzz --version >/dev/null 2>&1; then
   echo "Installing cargo-fuzz; this takes some minutes"
   cargo install --locked cargo-fuzz
 fi
+node ../scripts/fuzz-seeds.mjs
 if [ $# -eq 0 ]; then
   set -- update client_frame message presence state_vector
 fi
