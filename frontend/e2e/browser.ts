@@ -51,7 +51,7 @@ export class Person {
   private constructor(
     readonly name: string,
     readonly context: BrowserContext,
-    readonly page: Page,
+    public page: Page,
   ) {}
 
   static async arrive(browser: Browser, name: string, viewport = WIDE): Promise<Person> {
@@ -60,17 +60,27 @@ export class Person {
       colorScheme: "light",
       permissions: ["clipboard-read", "clipboard-write"],
     });
-    const page = await context.newPage();
-    page.setDefaultTimeout(20_000);
-    const person = new Person(name, context, page);
-    page.on("pageerror", (error) => person.complaints.push(String(error.stack ?? error)));
-    page.on("console", (message) => {
+    const person = new Person(name, context, await context.newPage());
+    person.listen();
+    return person;
+  }
+
+  /** Opens an address in a new page of the same browser. */
+  async returnTo(url: string): Promise<void> {
+    this.page = await this.context.newPage();
+    this.listen();
+    await this.page.goto(url);
+  }
+
+  private listen(): void {
+    this.page.setDefaultTimeout(20_000);
+    this.page.on("pageerror", (error) => this.complaints.push(String(error.stack ?? error)));
+    this.page.on("console", (message) => {
       if (message.type() !== "error") return;
       // Browsers report every answer that is not a success, and a lost connection.
       if (/Failed to load resource|WebSocket connection to/.test(message.text())) return;
-      person.complaints.push(message.text());
+      this.complaints.push(message.text());
     });
-    return person;
   }
 
   /** Makes a project from the start page. */
@@ -124,6 +134,31 @@ export class Person {
   async openFile(path: string): Promise<void> {
     await this.page.locator(`[data-row="file:${path}"]`).click();
     await this.seesEditor();
+  }
+
+  /** The id of the document that is shown. */
+  async openDocument(): Promise<string> {
+    const place = this.page.locator("[data-document]");
+    await place.waitFor();
+    return (await place.getAttribute("data-document")) ?? "";
+  }
+
+  /** Changes what somebody may do in this project, over HTTP with this browser's cookie. */
+  async setRole(name: string, role: "editor" | "viewer"): Promise<void> {
+    await this.page.evaluate(
+      async ({ name, role }) => {
+        const project = `/api/v1/projects/${location.pathname.split("/").at(-1)}`;
+        const { members } = await (await fetch(project)).json();
+        const { id } = members.find((member: { name: string }) => member.name === name);
+        const answer = await fetch(`${project}/members/${id}`, {
+          method: "PATCH",
+          headers: { "content-type": "application/json", "x-ensemble": "1" },
+          body: JSON.stringify({ role }),
+        });
+        if (!answer.ok) throw new Error(await answer.text());
+      },
+      { name, role },
+    );
   }
 
   async seesEditor(): Promise<void> {

@@ -49,11 +49,11 @@ async function request(method: Method, path: string, body?: unknown): Promise<un
     }
     throw new RequestError("unreadable", "", response.status);
   }
-  if (!response.ok) throw problem(answer, response.status);
+  if (!response.ok) throw problem(answer, response.status, response.headers.get("retry-after"));
   return answer;
 }
 
-function problem(answer: unknown, status: number): RequestError {
+function problem(answer: unknown, status: number, retryAfter: string | null): RequestError {
   const from =
     typeof answer === "object" && answer !== null ? (answer as Record<string, unknown>) : {};
   const read = (key: string) => (typeof from[key] === "string" ? (from[key] as string) : "");
@@ -62,6 +62,8 @@ function problem(answer: unknown, status: number): RequestError {
     read("detail") || read("title"),
     status,
     read("request_id") || null,
+    // Seconds; a date, which the header may also hold, the server never sends.
+    Math.max(0, Number(retryAfter) || 0) * 1000,
   );
 }
 

@@ -10,6 +10,8 @@ export class RequestError extends Error {
     readonly detail: string,
     readonly status: number,
     readonly requestId: string | null = null,
+    /** How long the server asks us to wait, in milliseconds; 0 when it does not say. */
+    readonly retryAfterMs = 0,
   ) {
     super(detail || code);
     this.name = "RequestError";
@@ -146,13 +148,30 @@ export function codeOf(error: unknown): string {
 }
 
 /** What a closed socket asks of the page. */
-export type SocketVerdict = "retry" | "sign_in" | "no_access" | "gone" | "defect";
+export type SocketVerdict = "retry" | "later" | "sign_in" | "no_access" | "gone" | "defect";
 
 /** Reads a close code; everything that is not permanent is worth another try. */
 export function socketVerdict(code: number): SocketVerdict {
+  if (code === 4529 || code === 1013) return "later";
   if (code === 4401) return "sign_in";
   if (code === 4403) return "no_access";
   if (code === 4404) return "gone";
   if (code === 4400 || code === 4413) return "defect";
   return "retry";
+}
+
+/** What a server that will not serve a document now asks of the page. */
+export type RefusalVerdict =
+  /** It passes; come back a little later. */
+  | "later"
+  /** What this page holds is not taken, today or ever. */
+  | "text"
+  /** A person has to do something first. */
+  | "final";
+
+/** Reads the reason an address was denied or closed with. */
+export function refusalVerdict(reason: string): RefusalVerdict {
+  if (reason === "rate_limited" || reason === "busy" || reason === "internal") return "later";
+  if (reason === "malformed_update" || reason === "too_large") return "text";
+  return "final";
 }

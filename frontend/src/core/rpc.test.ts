@@ -67,7 +67,8 @@ describe("close codes", () => {
     [4404, "gone"],
     [4400, "defect"],
     [1006, "retry"],
-    [1013, "retry"],
+    [1013, "later"],
+    [4529, "later"],
     [4508, "retry"],
   ])("%i means %s", (code, verdict) => {
     expect(socketVerdict(code)).toBe(verdict);

@@ -7,6 +7,7 @@ import { HocuspocusProvider } from "@hocuspocus/provider";
 import * as Y from "yjs";
 import { createStore, type StoreApi } from "zustand/vanilla";
 import { api } from "../core/api.ts";
+import { Backoff } from "../core/backoff.ts";
 import { decodeAgent, decodeDocument, decodeMember, displayName } from "../core/decode.ts";
 import { codeOf, RequestError, socketVerdict } from "../core/errors.ts";
 import { FrameTask } from "../core/frame.ts";
@@ -19,7 +20,10 @@ import type {
   ProjectSummary,
   Turn,
 } from "../core/protocol.ts";
+import type { OnlyHere } from "../core/recovery.ts";
 import { Rpc } from "../core/rpc.ts";
+import { type Aside, Asides, typedIn } from "./asides.ts";
+import { Kept } from "./kept.ts";
 import { type DocumentState, OpenDocument } from "./open-document.ts";
 import { type Peer, readPeers } from "./peers.ts";
 import { ProjectSocket } from "./socket.ts";
@@ -30,6 +34,10 @@ const KEPT_DOCUMENTS = 8;
 
 /** Refusals of a whole socket in a row after which we stop and say so. */
 const MAX_REFUSALS = 4;
+
+/** Waits for a server that is not there yet when the page is opened. */
+const FIRST_WAIT_MS = 2000;
+const MOST_WAIT_MS = 15_000;
 
 export type Connection = "connecting" | "online" | "offline";
 
@@ -53,6 +61,10 @@ export interface SessionState {
   unsaved: number;
   /** Since when there has been anything unsaved. */
   unsavedSince: number | null;
+  /** Everything unsaved is in this browser's storage too. */
+  kept: boolean;
+  /** Text of this page that the server did not take, newest last. */
+  asides: readonly Aside[];
   open: ReadonlyMap<string, DocumentState>;
   current: string | null;
 }
@@ -73,6 +85,8 @@ const INITIAL: SessionState = {
   offlineSince: null,
   unsaved: 0,
   unsavedSince: null,
+  kept: false,
+  asides: [],
   open: new Map(),
   current: null,
 };
@@ -99,6 +113,9 @@ export class ProjectSession {
   private readonly peerFrame = new FrameTask(() => this.showPeers());
   private ticket: { socket: unknown; value: Promise<string> } | null = null;
   private refusals = 0;
+  private readonly backoff = new Backoff(FIRST_WAIT_MS, MOST_WAIT_MS);
+  private readonly kept = new Kept();
+  private readonly asides = new Asides(this.kept, (asides) => this.set({ asides }));
   private destroyed = false;
 
   constructor(readonly id: string) {
@@ -156,11 +173,16 @@ export class ProjectSession {
     return this.opened.get(id) ?? null;
   }
 
-  /** Throws away the replica of a document and fetches it afresh. */
-  reopen(id: string): void {
-    this.close(id);
-    this.ensureOpen(id);
-    this.set({});
+  /** What a copy that was set aside has and the document lacks; `null` while either is not there. */
+  compareAside(key: string): OnlyHere | null {
+    const aside = this.store.getState().asides.find((each) => each.key === key);
+    const document = aside && this.opened.get(aside.document);
+    return document?.state.hasText ? this.asides.compare(key, document.text) : null;
+  }
+
+  /** Forgets a copy that was set aside. */
+  dropAside(key: string): void {
+    this.asides.drop(key);
   }
 
   /** Tries at once instead of waiting for the next attempt. */
@@ -262,9 +284,10 @@ export class ProjectSession {
     } catch (error) {
       const code = codeOf(error);
       if (this.destroyed) return;
-      if (code === "offline" || code === "busy") {
+      if (code === "offline" || code === "busy" || code === "rate_limited") {
         // The page may be up before the server is, after a restart say.
-        setTimeout(() => !this.destroyed && void this.start(), 2000);
+        const wait = this.backoff.next(error instanceof RequestError ? error.retryAfterMs : 0);
+        setTimeout(() => !this.destroyed && void this.start(), wait);
         this.set({ connection: "offline", offlineSince: this.offlineSince() });
       } else this.set({ phase: "failed", failure: code });
     }
@@ -282,8 +305,10 @@ export class ProjectSession {
     } catch (error) {
       if (this.ticket?.socket === socket) this.ticket = null;
       const code = codeOf(error);
-      if (code === "offline" || code === "busy" || code === "rate_limited") socket?.close();
-      else this.fail(code);
+      if (code === "offline" || code === "busy" || code === "rate_limited") {
+        if (error instanceof RequestError) this.socket.holdOff(error.retryAfterMs);
+        socket?.close();
+      } else this.fail(code);
       throw error;
     }
   };
@@ -308,6 +333,7 @@ export class ProjectSession {
 
   private onAuthenticated(): void {
     this.refusals = 0;
+    this.socket.settled();
     this.set({ connection: "online", offlineSince: null });
   }
 
@@ -328,7 +354,7 @@ export class ProjectSession {
 
   private onSocketClose(code: number): void {
     const verdict = socketVerdict(code);
-    if (verdict === "retry") return;
+    if (verdict === "retry" || verdict === "later") return;
     if (++this.refusals >= MAX_REFUSALS) {
       this.fail(
         verdict === "sign_in"
@@ -398,6 +424,8 @@ export class ProjectSession {
         role: you?.role ?? before.project.role,
       },
     });
+    this.followEpochs(before.documents, documents);
+    if (before.you && you && before.you.role !== you.role) this.followRole();
     const { current } = before;
     if (before.treeSynced && current !== null && !documents.has(current)) this.select(null);
     for (const id of [...this.opened.keys()]) {
@@ -446,27 +474,91 @@ export class ProjectSession {
     if (!user) return;
     const document = new OpenDocument({
       id,
-      address: `${this.id}/${id}`,
+      address: this.address(id),
+      epoch: this.store.getState().documents.get(id)?.epoch ?? "",
       socket: this.socket,
       token: this.token,
       user,
+      kept: this.kept,
       denialCounts: this.denialCounts,
       onChange: this.onDocument,
+      onRefused: (refused, reason) => this.startAfresh(refused, reason),
+      onStrangeEdits: this.onStrangeEdits,
     });
     this.opened.set(id, document);
     this.onDocument(id, document.state);
+  }
+
+  private address(document: string): string {
+    return `${this.id}/${document}`;
+  }
+
+  /** Sets the text of a replica aside and fetches the document anew. */
+  private startAfresh(id: string, reason: string): void {
+    const document = this.opened.get(id);
+    if (!document) return;
+    const form = reason === "epoch" ? "text" : "replica";
+    const path = this.store.getState().documents.get(id)?.path ?? "document";
+    this.asides.add(id, { address: this.address(id), path, reason, form, bytes: document.copy() });
+    const { place } = document;
+    void document.forgetKept();
+    this.close(id);
+    this.ensureOpen(id);
+    const fresh = this.opened.get(id);
+    if (fresh) fresh.place = place;
+  }
+
+  /** What an earlier page kept and this one may not send. */
+  private readonly onStrangeEdits = (id: string, edits: Uint8Array): void => {
+    const document = this.opened.get(id);
+    if (!document) return;
+    const path = this.store.getState().documents.get(id)?.path ?? "document";
+    const same = document.state.readOnly ? "read_only" : "epoch";
+    const made = typedIn(edits, same === "read_only" ? document.doc : null);
+    if (made) this.asides.add(id, { address: this.address(id), path, reason: same, ...made });
+    if (document.state.hasText) void this.asides.settle(id, this.address(id), document.text);
+  };
+
+  /** A document that goes on with another history cannot be brought together with the one here. */
+  private followEpochs(
+    before: ReadonlyMap<string, DocumentEntry>,
+    after: ReadonlyMap<string, DocumentEntry>,
+  ): void {
+    for (const [id, document] of this.opened) {
+      const [old, fresh] = [before.get(id)?.epoch, after.get(id)?.epoch];
+      if (old === undefined || fresh === undefined || old === fresh) continue;
+      if (document.state.unsaved > 0) this.startAfresh(id, "epoch");
+      else {
+        this.close(id);
+        this.ensureOpen(id);
+      }
+    }
+  }
+
+  /** What we may do has changed: documents that were let in for reading are asked for again. */
+  private followRole(): void {
+    for (const document of this.opened.values()) {
+      if (document.state.readOnly && document.state.phase === "ready") document.reattach();
+    }
   }
 
   private readonly onDocument = (id: string, state: DocumentState): void => {
     const before = this.store.getState();
     const open = new Map(before.open).set(id, state);
     let unsaved = 0;
+    let kept = true;
     for (const each of open.values()) {
       // While a document loads, the one outstanding message is the handshake, not an edit.
-      if (!each.readOnly && each.phase !== "loading") unsaved += each.unsaved;
+      if (each.readOnly || each.phase === "loading" || each.unsaved === 0) continue;
+      unsaved += each.unsaved;
+      kept &&= each.kept;
     }
     const unsavedSince = unsaved === 0 ? null : (before.unsavedSince ?? Date.now());
-    this.set({ open, unsaved, unsavedSince });
+    this.set({ open, unsaved, unsavedSince, kept: kept && unsaved > 0 });
+    if (state.phase === "ready" && before.open.get(id)?.phase !== "ready") {
+      const document = this.opened.get(id);
+      if (document) void this.asides.settle(id, this.address(id), document.text);
+    }
   };
 
   /** Lets go of the documents that were used longest ago, once all their edits are stored. */

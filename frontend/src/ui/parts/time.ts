@@ -24,3 +24,9 @@ export function until(moment: string | null, now = Date.now()): string {
   if (hours < 48) return hours === 1 ? "expires in an hour" : `expires in ${hours} hours`;
   return `expires in ${Math.round(hours / 24)} days`;
 }
+
+/** A moment of today as people read it from a clock. */
+export function clock(moment: number | null): string {
+  if (moment === null) return "";
+  return new Date(moment).toLocaleTimeString(undefined, { hour: "2-digit", minute: "2-digit" });
+}

@@ -1,13 +1,15 @@
 import { CloudOff, TriangleAlert } from "lucide-react";
-import { type ReactNode, useEffect, useState } from "react";
+import type { ReactNode } from "react";
 import { Button } from "../parts/Button.tsx";
+import { useLasting } from "../parts/lasting.ts";
+import { clock } from "../parts/time.ts";
 import { useSession, useSessionState } from "./context.ts";
 
 /** A break shorter than this heals before anybody could read about it. */
 const OFFLINE_SHOWN_AFTER_MS = 3000;
 
 /** Unsaved for longer than this, something is wrong that the person should know of. */
-const UNSAVED_SHOWN_AFTER_MS = 10_000;
+export const UNSAVED_SHOWN_AFTER_MS = 10_000;
 
 /** What is wrong with the connection, and what it means for what is typed now. */
 export function Banners() {
@@ -21,15 +23,19 @@ export function Banners() {
     UNSAVED_SHOWN_AFTER_MS,
   );
   const count = useSessionState((state) => state.unsaved);
+  const since = useSessionState((state) => state.unsavedSince);
+  const kept = useSessionState((state) => state.kept);
 
   if (offline) {
     return (
       <Banner icon={<CloudOff size={16} aria-hidden="true" />}>
         <span>
           <strong className="font-semibold">The server cannot be reached.</strong>{" "}
-          {unsaved || count > 0
-            ? "What you typed since then is only in this page: keep it open until this message goes."
-            : "You can go on typing here; it is sent when the connection is back. Keep this page open."}
+          {count === 0
+            ? "You can go on typing here; it is sent when the connection is back."
+            : kept
+              ? "What you typed since then is kept in this browser and sent when the connection is back."
+              : "What you typed since then is only in this page: keep it open until this message goes."}
         </span>
         <Button size="small" onClick={() => session.retryNow()}>
           Try now
@@ -41,8 +47,14 @@ export function Banners() {
     return (
       <Banner icon={<TriangleAlert size={16} aria-hidden="true" />}>
         <span>
-          <strong className="font-semibold">Your last changes are not saved yet.</strong> The server
-          has not confirmed them for a while. Keep this page open.
+          <strong className="font-semibold">
+            Not saved since {clock(since)}: {count === 1 ? "one change" : `${count} changes`}.
+          </strong>{" "}
+          The server is there but does not store anything now; its disk may be full. The others see
+          what you type.{" "}
+          {kept
+            ? "It is kept in this browser too, and saved as soon as the server can."
+            : "Keep this page open until this message goes."}
         </span>
       </Banner>
     );
@@ -62,21 +74,4 @@ function Banner({ icon, children }: { icon: ReactNode; children: ReactNode }) {
       </div>
     </div>
   );
-}
-
-/** True once something has lasted: `since` is when it began, or `null` while it is not so. */
-function useLasting(since: number | null, milliseconds: number): boolean {
-  const [lasting, setLasting] = useState(false);
-  useEffect(() => {
-    if (since === null) {
-      setLasting(false);
-      return;
-    }
-    const timer = setTimeout(
-      () => setLasting(true),
-      Math.max(0, since + milliseconds - Date.now()),
-    );
-    return () => clearTimeout(timer);
-  }, [since, milliseconds]);
-  return lasting;
 }

@@ -1,6 +1,6 @@
 import type { EditorView } from "@codemirror/view";
 import { FilePlus, FileText, Lock, Sparkles, TriangleAlert } from "lucide-react";
-import { type CSSProperties, type ReactNode, useEffect, useRef, useState } from "react";
+import { type CSSProperties, useEffect, useRef, useState } from "react";
 import { explainCode } from "../../core/errors.ts";
 import { pageNonce } from "../../core/nonce.ts";
 import { undoOf } from "../../editor/collab/undo.ts";
@@ -8,7 +8,8 @@ import { languageOf } from "../../editor/languages/languages.ts";
 import { createEditor, setLanguage, setReadOnly } from "../../editor/setup.ts";
 import type { OpenDocument } from "../../state/open-document.ts";
 import { Button } from "../parts/Button.tsx";
-import { copyText } from "../parts/copy.ts";
+import { Notice } from "../parts/Notice.tsx";
+import { AsideNotice } from "./AsideNotice.tsx";
 import {
   useMayEdit,
   useSession,
@@ -31,6 +32,7 @@ export function EditorPane() {
     <>
       <PaneHeader />
       <DocumentNotice document={document} />
+      <AsideNotice document={document.id} />
       {hasText ? <Editor key={document.key} document={document} /> : loading ? <Waiting /> : null}
     </>
   );
@@ -175,9 +177,10 @@ function restorePlace(view: EditorView, document: OpenDocument): void {
 
 /** What stands between the person and this document, if anything does. */
 function DocumentNotice({ document }: { document: OpenDocument }) {
-  const session = useSession();
   const phase = useSessionState((state) => state.open.get(document.id)?.phase ?? "loading");
   const reason = useSessionState((state) => state.open.get(document.id)?.reason ?? "");
+  const readOnly = useSessionState((state) => state.open.get(document.id)?.readOnly ?? false);
+  const waiting = useSessionState((state) => state.open.get(document.id)?.waiting ?? false);
   const role = useSessionState((state) => state.you?.role);
   const icon = <TriangleAlert size={16} aria-hidden="true" />;
   if (phase === "denied") {
@@ -203,21 +206,23 @@ function DocumentNotice({ document }: { document: OpenDocument }) {
       </Notice>
     );
   }
-  if (phase === "refused") {
+  if (waiting) {
     return (
       <Notice
         icon={icon}
-        title="The server refused a change of yours"
-        action={
-          <>
-            <Button onClick={() => void copyText(document.text.toString())}>Copy my text</Button>
-            <Button look="accent" onClick={() => session.reopen(document.id)}>
-              Load the saved text
-            </Button>
-          </>
-        }
+        title={reason === "rate_limited" ? "Too much at once" : "The server is busy"}
+        action={<Button onClick={() => document.reattach()}>Try now</Button>}
       >
-        What you see here is no longer what the others see.
+        This page asks again by itself in a few seconds. You can go on typing.
+      </Notice>
+    );
+  }
+  if (readOnly && phase === "ready" && role !== undefined && role !== "viewer") {
+    return (
+      <Notice icon={icon} title="This file is damaged on the server and can only be read">
+        You see what could be read of it. Copy what you need into another file, and ask whoever runs
+        the server to look at it: its log names the file, and <code>ensemble doctor</code> says
+        more.
       </Notice>
     );
   }
@@ -230,34 +235,6 @@ function DocumentNotice({ document }: { document: OpenDocument }) {
     );
   }
   return null;
-}
-
-function Notice({
-  icon,
-  title,
-  action,
-  children,
-}: {
-  icon: ReactNode;
-  title: string;
-  action?: ReactNode;
-  children: ReactNode;
-}) {
-  return (
-    <div
-      role="alert"
-      className="fade-in flex shrink-0 flex-wrap items-center gap-x-4 gap-y-2 border-b border-warn-line bg-warn-soft px-4 py-2.5 text-[13px]"
-    >
-      <div className="flex min-w-0 flex-1 items-start gap-2.5">
-        <span className="mt-0.5 text-warn">{icon}</span>
-        <div className="min-w-0">
-          <p className="font-semibold">{title}</p>
-          <p className="text-muted">{children}</p>
-        </div>
-      </div>
-      {action ? <div className="flex gap-2">{action}</div> : null}
-    </div>
-  );
 }
 
 function Waiting() {

@@ -1,7 +1,10 @@
-import { Check, CloudOff, LoaderCircle, type LucideIcon } from "lucide-react";
+import { Check, CloudOff, LoaderCircle, type LucideIcon, TriangleAlert } from "lucide-react";
 import { useEffect, useState } from "react";
 import type { Connection } from "../../state/session.ts";
 import { cx } from "../parts/cx.ts";
+import { useLasting } from "../parts/lasting.ts";
+import { clock } from "../parts/time.ts";
+import { UNSAVED_SHOWN_AFTER_MS } from "./Banners.tsx";
 import { useMayEdit, useSessionState } from "./context.ts";
 
 /** A commit takes a few milliseconds; shorter ones than this would only make the word flicker. */
@@ -15,7 +18,13 @@ interface Shown {
   spin?: boolean;
 }
 
-function shown(connection: Connection, unsaved: number, mayEdit: boolean): Shown {
+function shown(
+  connection: Connection,
+  unsaved: number,
+  mayEdit: boolean,
+  since: number | null,
+): Shown {
+  const changes = unsaved === 1 ? "1 change" : `${unsaved} changes`;
   if (connection === "connecting") {
     return {
       word: "Connecting",
@@ -27,12 +36,20 @@ function shown(connection: Connection, unsaved: number, mayEdit: boolean): Shown
   }
   if (connection === "offline") {
     return {
-      word: unsaved > 0 ? "Offline, not saved" : "Offline",
+      word: unsaved > 0 ? `Offline, ${changes} not saved` : "Offline",
       detail:
         unsaved > 0
-          ? "What you typed since the connection broke waits in this page"
+          ? `${changes} since ${clock(since)} wait to be sent`
           : "Everything you typed before the connection broke is saved",
       icon: CloudOff,
+      tone: "text-warn",
+    };
+  }
+  if (since !== null && unsaved > 0) {
+    return {
+      word: `Not saved since ${clock(since)}`,
+      detail: `The server has not confirmed ${changes} since ${clock(since)}`,
+      icon: TriangleAlert,
       tone: "text-warn",
     };
   }
@@ -60,7 +77,11 @@ export function SaveIndicator() {
   const connection = useSessionState((state) => state.connection);
   const unsaved = useSettled(useSessionState((state) => state.unsaved));
   const mayEdit = useMayEdit();
-  const { word, detail, icon: Icon, tone, spin } = shown(connection, unsaved, mayEdit);
+  const since = useSessionState((state) => state.unsavedSince);
+  const long = useLasting(since, UNSAVED_SHOWN_AFTER_MS);
+  // Offline it is the moment that counts, online that it has lasted.
+  const told = long || connection === "offline" ? since : null;
+  const { word, detail, icon: Icon, tone, spin } = shown(connection, unsaved, mayEdit, told);
   return (
     <span
       role="status"

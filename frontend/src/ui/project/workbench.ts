@@ -1,6 +1,7 @@
 /** What the parts of the project page share about the editor at hand. */
 
-import type { EditorView } from "@codemirror/view";
+import { Text } from "@codemirror/state";
+import { EditorView } from "@codemirror/view";
 import * as Y from "yjs";
 import { createStore, type StoreApi } from "zustand/vanilla";
 import type { Hunk } from "../../core/protocol.ts";
@@ -103,6 +104,27 @@ export class Workbench {
   async ask(prompt: string): Promise<void> {
     const { document } = this.store.getState();
     await this.session.startTurn({ prompt, document, selection: this.selection() });
+  }
+
+  /** Types a copy that was set aside into the document, as an edit of one's own. */
+  putBack(key: string): void {
+    const { view } = this;
+    const binding = view && bindingOf(view);
+    if (!view || !binding || view.state.readOnly) return;
+    binding.flush();
+    const only = this.session.compareAside(key);
+    if (!only || only.conflict) return;
+    const changes = view.state.changes(
+      // A copy may hold line ends that the editor would count otherwise.
+      only.edits.map(({ from, to, insert }) => ({ from, to, insert: Text.of(insert.split("\n")) })),
+    );
+    view.dispatch({
+      changes,
+      effects: EditorView.scrollIntoView(changes.mapPos(only.edits[0]?.from ?? 0, -1)),
+      userEvent: "input.recover",
+    });
+    this.session.dropAside(key);
+    view.focus();
   }
 
   /** Opens a hunk's document and shows where it is. */

@@ -1,0 +1,211 @@
+/** What a page does when the server does not take, store or let it write what was typed. */
+
+import { readFile } from "node:fs/promises";
+import type { Browser } from "playwright-core";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import * as Y from "yjs";
+import { TestServer, until } from "../test/server.ts";
+import { launchBrowser, NARROW, Person, WIDE } from "./browser.ts";
+import { AUTH, CLOSE, SYNC_STATUS, string, Wire } from "./wire.ts";
+
+const POEM = "roses are red\nviolets are blue\n";
+
+let server: TestServer;
+let browser: Browser;
+let ada: Person;
+let linus: Person;
+let project: string;
+let document: string;
+
+beforeAll(async () => {
+  server = await TestServer.start();
+  browser = await launchBrowser();
+  ada = await Person.arrive(browser, "Ada");
+  linus = await Person.arrive(browser, "Linus");
+  await ada.startProject(server.url, "Poems");
+  await ada.newFile("poem.txt");
+  await ada.paste(POEM);
+  await ada.isSaved();
+  project = new URL(ada.page.url()).pathname.split("/").at(-1) ?? "";
+  document = await ada.openDocument();
+  await linus.follow(await ada.inviteLink("Can edit"));
+  await linus.openFile("poem.txt");
+});
+afterAll(async () => {
+  await browser?.close();
+  await server?.close();
+});
+
+/** Puts edits into a browser's storage, as a page that could not send them would have. */
+async function keepEdits(person: Person, bytes: Uint8Array): Promise<void> {
+  const epoch = "1";
+  await person.page.evaluate(
+    async ({ address, epoch, bytes }) => {
+      const database = await new Promise<IDBDatabase>((resolve, reject) => {
+        const request = indexedDB.open("ensemble", 1);
+        request.onsuccess = () => resolve(request.result);
+        request.onerror = () => reject(request.error);
+      });
+      await new Promise<void>((resolve, reject) => {
+        const transaction = database.transaction("edits", "readwrite");
+        transaction.objectStore("edits").put({
+          key: "forged",
+          address,
+          epoch,
+          at: 0,
+          bytes: new Uint8Array(bytes),
+        });
+        transaction.oncomplete = () => resolve();
+        transaction.onerror = () => reject(transaction.error);
+      });
+      database.close();
+    },
+    { address: `${project}/${document}`, epoch, bytes: [...bytes] },
+  );
+}
+
+const aside = (person: Person) =>
+  person.page.getByRole("alert").filter({ hasText: "Your unsent changes were kept aside" });
+
+describe("edits the server has not stored", () => {
+  it("[S32] are in this browser, and are sent by the next page", async () => {
+    await server.kill();
+    await ada.clickBehind("roses are red");
+    await ada.type(", I said");
+    await ada.page.getByText("is kept in this browser and sent when").waitFor();
+    await ada.picture("kept");
+    await ada.page.close({ runBeforeUnload: false });
+    await server.restart();
+    await ada.returnTo(`${server.url}/p/${project}`);
+    await ada.openFile("poem.txt");
+    await until("Ada has her words again", async () => (await ada.text()).includes(", I said"));
+    await ada.isSaved();
+    await until("Linus has them", async () => (await linus.text()).includes(", I said"));
+    expect((await linus.text()).split("I said").length).toBe(2);
+  });
+
+  it("are counted, and said to be where they are, while the server stores nothing", async () => {
+    const wire = await Wire.of(ada.page);
+    await ada.page.reload();
+    await ada.openFile("poem.txt");
+    await ada.isSaved();
+    wire.change = (frame) => (frame.type === SYNC_STATUS ? null : frame);
+    await ada.clickBehind("violets");
+    await ada.type(" too");
+    await ada.page
+      .getByRole("alert")
+      .getByText(/Not saved since .*: \d+ changes/)
+      .waitFor();
+    await ada.page.getByText("It is kept in this browser too").waitFor();
+    await ada.picture("not-saved");
+    await ada.page.setViewportSize(NARROW);
+    await ada.picture("not-saved");
+    await ada.page.setViewportSize(WIDE);
+    wire.change = (frame) => frame;
+    await ada.page.reload();
+    await ada.isSaved();
+    expect(await ada.text()).toContain("violets too");
+  });
+});
+
+describe("text the server does not take", () => {
+  it("[S31] is set aside once, can be downloaded and copied, and is put back as a new edit", async () => {
+    const before = await linus.text();
+    const forged = new Y.Doc();
+    // A low id comes before those of others at the same place.
+    forged.clientID = 1;
+    forged.getText("content").insert(0, "forgotten words\n");
+    forged.getMap("more").set("than", "text");
+    await keepEdits(ada, Y.encodeStateAsUpdate(forged));
+    await ada.page.reload();
+    await ada.openFile("poem.txt");
+    await aside(ada).waitFor();
+    expect(await ada.text()).toBe(before);
+    await ada.picture("aside");
+    await ada.page.setViewportSize(NARROW);
+    await ada.picture("aside");
+    await ada.page.setViewportSize(WIDE);
+
+    const [download] = await Promise.all([
+      ada.page.waitForEvent("download"),
+      aside(ada).getByRole("button", { name: "Download" }).click(),
+    ]);
+    expect(download.suggestedFilename()).toBe("poem.txt.unsent.diff");
+    const diff = await readFile(await download.path(), "utf8");
+    expect(diff).toContain("+++ b/poem.txt\n");
+    expect(diff).toContain("\n+forgotten words\n");
+    await aside(ada).getByRole("button", { name: "Copy" }).click();
+    await ada.page.getByText("is on the clipboard").waitFor();
+    expect(await ada.page.evaluate(() => navigator.clipboard.readText())).toBe(
+      `forgotten words\n${before}`,
+    );
+
+    // It outlives the page, and the page does not try it again.
+    await ada.page.reload();
+    await ada.openFile("poem.txt");
+    await aside(ada).waitFor();
+    expect(await ada.text()).toBe(before);
+    await aside(ada).getByRole("button", { name: "Put back" }).click();
+    await aside(ada).waitFor({ state: "detached" });
+    await ada.isSaved();
+    await until("Linus has it", async () => (await linus.text()) === `forgotten words\n${before}`);
+    await ada.page.keyboard.press("Control+z");
+    await until("it is an edit like any other", async () => (await linus.text()) === before);
+  });
+
+  it("is set aside when somebody may only read by the time it could be sent", async () => {
+    const before = await linus.text();
+    await server.kill();
+    await linus.clickBehind("roses are red");
+    await linus.type(" NOT SENT");
+    await linus.page.getByText("is kept in this browser and sent when").waitFor();
+    await linus.page.close({ runBeforeUnload: false });
+    await server.restart();
+    await ada.page.locator('[data-save-state="saved"]').waitFor();
+    await ada.setRole("Linus", "viewer");
+    await linus.returnTo(`${server.url}/p/${project}`);
+    await linus.openFile("poem.txt");
+    await aside(linus).waitFor();
+    expect(await linus.text()).toBe(before);
+    expect(await aside(linus).getByRole("button", { name: "Put back" }).count()).toBe(0);
+    // As soon as the role allows it again, the words can go in.
+    await ada.setRole("Linus", "editor");
+    await aside(linus).getByRole("button", { name: "Put back" }).click();
+    await until("Ada has it", async () => (await ada.text()).startsWith("roses are red NOT SENT,"));
+  });
+});
+
+describe("a file the server serves in part or not now", () => {
+  it("is open for reading where it is damaged, and says so", async () => {
+    const wire = await Wire.of(ada.page);
+    wire.change = (frame) =>
+      frame.type === AUTH && frame.address.endsWith(document)
+        ? { ...frame, body: Buffer.concat([Buffer.from([2]), string("readonly")]) }
+        : frame;
+    await ada.page.reload();
+    await ada.openFile("poem.txt");
+    await ada.page.getByText("This file is damaged on the server and can only be read").waitFor();
+    await ada.picture("damaged");
+    const before = await ada.text();
+    await ada.page.locator(".cm-content").click();
+    await ada.type("not possible");
+    expect(await ada.text()).toBe(before);
+    wire.change = (frame) => frame;
+    await ada.page.reload();
+    await ada.openFile("poem.txt");
+    await ada.isSaved();
+
+    // Too much at once: the page waits and comes back by itself.
+    wire.say({ address: `${project}/${document}`, type: CLOSE, body: string("rate_limited") });
+    await ada.page.getByText("Too much at once").waitFor();
+    await ada.clickBehind("violets");
+    await ada.type(" (slowly)");
+    await ada.page.getByText("Too much at once").waitFor({ state: "detached" });
+    await ada.isSaved();
+    await until("Linus has it", async () => (await linus.text()).includes("violets (slowly)"));
+  });
+
+  it("has complained about nothing", () => {
+    expect([...ada.complaints, ...linus.complaints]).toEqual([]);
+  });
+});
