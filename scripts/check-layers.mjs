@@ -28,8 +28,8 @@ const OWNERS = {
   clap: ["server"],
   reqwest: ["model"],
   "tokio-tungstenite": ["model", "demo-model"],
-  hyper: ["demo-model"],
-  "hyper-util": ["demo-model"],
+  hyper: ["demo-model", "server"],
+  "hyper-util": ["demo-model", "server"],
 };
 
 /** Crates that do no I/O, spawn nothing, read no clock and draw no randomness. */

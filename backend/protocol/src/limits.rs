@@ -157,6 +157,30 @@ pub const TURNS_PER_PERSON: Rate = Rate { per_second: 0.5, burst: 30.0 };
 /// longest is forgotten first.
 pub const RATE_KEYS: usize = 32_768;
 
+/// Connections at once, in all. Each costs some tens of kilobytes; ten schools fit.
+pub const CONNECTIONS: usize = 10_000;
+/// Connections at once from one address: a school of six hundred sits behind one, and a browser that opens a page
+/// makes six and a socket. No single address can take all places.
+pub const CONNECTIONS_PER_ADDRESS: usize = 5_000;
+/// When to try again where there was no place for a connection.
+pub const CONNECTIONS_RETRY: Duration = Duration::from_secs(5);
+/// Sockets of one person at once: a program with a socket for each of some hundred documents, or all tabs of a
+/// lifetime.
+pub const SOCKETS_PER_PERSON: usize = 1_000;
+/// Bytes of a request's line and headers: cookies of other programs on the same host fit.
+pub const HEAD_BYTES: usize = 32 * 1024;
+/// How long the head of a request may take, from its first byte on: it fits into a few packets.
+pub const HEAD_TIME: Duration = Duration::from_secs(5);
+/// A connection on which nothing is asked for so long is closed. Longer than proxies keep theirs, so that they
+/// close first and never send a request into a closing connection.
+pub const IDLE_CONNECTION: Duration = Duration::from_secs(75);
+/// Pieces of one WebSocket message: a proxy may cut the largest into such of 2 KiB, and browsers hardly cut at all.
+pub const MESSAGE_PIECES: usize = 4096;
+/// How long one WebSocket message may take, besides what its bytes buy.
+pub const MESSAGE_TIME: Duration = Duration::from_mins(1);
+/// How fast a WebSocket message has to come in the long run: what hours offline left fits through a bad phone line.
+pub const MESSAGE_BYTES_PER_SECOND: u64 = 16 * 1024;
+
 /// Bytes of an HTTP request body.
 pub const BODY_BYTES: usize = 8 * 1024 * 1024;
 /// How long an HTTP request may take.

@@ -18,7 +18,9 @@ pub use self::auth::AuthConfig;
 pub use self::database::DatabaseConfig;
 pub use self::http::HttpConfig;
 pub(crate) use self::http::{host_of, host_of_authority, is_loopback_host};
-pub use self::limits::{LimitsConfig, PerCaller, RequestRates, SocketRates, SocketTimes};
+pub use self::limits::{
+    ConnectionLimits, ConnectionTimes, LimitsConfig, PerCaller, RequestRates, SocketRates, SocketTimes,
+};
 pub use self::log::{LogConfig, LogFormat};
 pub use self::models::{DEMO_TOKENS_PER_SECOND, ModelConfig, RemoteModel, Transport};
 use self::source::Values;

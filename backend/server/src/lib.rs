@@ -11,6 +11,7 @@ mod assets;
 pub mod auth;
 pub mod commands;
 pub mod config;
+mod connections;
 mod error;
 mod extract;
 pub mod lifecycle;
@@ -31,7 +32,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use axum::serve::ListenerExt as _;
 use ensemble_agent::{AgentCard, Supervisor, SupervisorOptions};
 use ensemble_protocol::id::NodeId;
 use ensemble_protocol::rest::{Access, Info, ModelInfo};
@@ -44,6 +44,7 @@ use tracing::{info, warn};
 use crate::auth::Auth;
 use crate::commands::{Commands, Parts};
 use crate::config::Config;
+use crate::connections::{Connections, Crowd};
 pub use crate::error::ApiError;
 use crate::lifecycle::{Outcome, Tasks};
 pub use crate::router::description;
@@ -217,6 +218,7 @@ impl Server {
             },
             secure: site.is_secure(),
         };
+        let connections = self.config.limits.connections;
         let state = AppState {
             store: self.store.clone(),
             rooms: self.rooms.clone(),
@@ -230,19 +232,17 @@ impl Server {
             times: self.config.limits.sockets,
             pace: self.config.limits.pace,
             rates: self.commands.rates.clone(),
+            socket_places: Crowd::new(connections.most, connections.per_address),
         };
-        let listener = listener.tap_io(|stream| {
-            // Keystrokes are small and must not wait for each other.
-            if let Err(error) = stream.set_nodelay(true) {
-                warn!("a connection could not be told to send at once: {error}");
-            }
-        });
         let http = Tasks::under(&self.hard);
-        let stop = http.stop.clone();
-        let service = router::router(state).into_make_service_with_connect_info::<SocketAddr>();
-        let accepting =
-            axum::serve(listener, service).with_graceful_shutdown(async move { stop.cancelled().await });
-        let accepting = http.spawn("http", async move { accepting.await });
+        let connections = Connections {
+            proxied: state.rates.is_proxied(),
+            ids: state.ids.clone(),
+            app: router::router(state),
+            limits: connections,
+            tasks: http.clone(),
+        };
+        let accepting = http.spawn("http", connections.accept(listener));
         info!("listening on {address}");
 
         tokio::select! {

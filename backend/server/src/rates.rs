@@ -31,7 +31,7 @@ const FORWARDED_FOR: &str = "x-forwarded-for";
 pub(crate) struct Address(IpAddr);
 
 impl Address {
-    fn new(address: IpAddr) -> Self {
+    pub(crate) fn new(address: IpAddr) -> Self {
         Self(match address.to_canonical() {
             IpAddr::V6(address) => {
                 let network = address.to_bits() >> (128 - IPV6_PREFIX) << (128 - IPV6_PREFIX);
@@ -135,6 +135,11 @@ impl Rates {
             turns: Table::new(rates.turns_per_person),
         };
         Self { kinds: Arc::new(kinds), proxies: rates.proxies }
+    }
+
+    /// Whether proxies stand in front of the server, so that connections come from them.
+    pub(crate) const fn is_proxied(&self) -> bool {
+        self.proxies > 0
     }
 
     /// Counts a turn somebody starts, whichever way.

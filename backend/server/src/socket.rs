@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
 use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::{Extension, FromRequestParts};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use ensemble_protocol::error::{CloseCode, ErrorCode};
@@ -25,6 +26,8 @@ use ensemble_sync::room::{Framing, Identity, Join, PeerGuard, Room};
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
 use http::HeaderMap;
+use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
+use http::request::Parts;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
@@ -35,8 +38,10 @@ use self::pace::Pace;
 use crate::access::{self, Access, scope_of};
 use crate::auth::{Auth, Caller};
 use crate::config::SocketTimes;
+use crate::connections::{Line, Place};
 use crate::error::ApiError;
 use crate::middleware::foreign_origin;
+use crate::rates::Address as ClientAddress;
 use crate::site::Origin;
 use crate::state::AppState;
 
@@ -99,30 +104,68 @@ enum Tickets {
     Refused,
 }
 
-/// An upgrade, or why the request is none.
-type Upgrade = Result<WebSocketUpgrade, WebSocketUpgradeRejection>;
+/// A request for a WebSocket.
+pub(crate) struct Upgrade {
+    /// The upgrade, or why the request is none.
+    asked: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+    headers: HeaderMap,
+    line: Line,
+    address: ClientAddress,
+}
+
+impl FromRequestParts<AppState> for Upgrade {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let Extension(line) =
+            Extension::<Line>::from_request_parts(parts, state).await.map_err(ApiError::internal)?;
+        let address = ClientAddress::from_request_parts(parts, state).await?;
+        let asked = WebSocketUpgrade::from_request_parts(parts, state).await;
+        Ok(Self { asked, headers: parts.headers.clone(), line, address })
+    }
+}
+
+/// What a socket knows of the connection it is on.
+struct Opened {
+    tickets: Tickets,
+    line: Line,
+    /// A place among the sockets of its address, where connections come from proxies and have none themselves.
+    _place: Option<Place<ClientAddress>>,
+}
 
 /// Takes the upgrade, unless a page of another site asks for it.
 fn accept<F>(
     state: &AppState,
-    headers: &HeaderMap,
-    upgrade: Upgrade,
-    serve: impl FnOnce(WebSocket, Tickets) -> F + Send + 'static,
+    Upgrade { asked, headers, line, address }: Upgrade,
+    serve: impl FnOnce(WebSocket, Opened) -> F + Send + 'static,
 ) -> Response
 where
     F: Future<Output = ()> + Send + 'static,
 {
-    let tickets = match state.site.origin(headers) {
+    let tickets = match state.site.origin(&headers) {
         Origin::Foreign => return foreign_origin().into_response(),
         Origin::Ours => Tickets::Accepted,
         Origin::None => Tickets::Refused,
     };
-    let Ok(upgrade) = upgrade else {
-        return ApiError::new(ErrorCode::BadRequest, "this address takes WebSockets only").into_response();
-    };
+    let bad = |why| ApiError::new(ErrorCode::BadRequest, why).into_response();
+    let Ok(upgrade) = asked else { return bad("this address takes WebSockets only") };
     if state.sockets.stop.is_cancelled() {
         return ApiError::busy("the server is stopping").into_response();
     }
+    let place = if state.rates.is_proxied() {
+        match state.socket_places.enter(Some(address)) {
+            Ok(place) => Some(place),
+            Err(full) => return ApiError::busy(full.to_string()).into_response(),
+        }
+    } else {
+        None
+    };
+    let has_body = headers.contains_key(TRANSFER_ENCODING)
+        || headers.get(CONTENT_LENGTH).is_some_and(|length| length != "0");
+    if has_body || !line.becomes_socket() {
+        return bad("nothing may come after the request for a WebSocket before its answer");
+    }
+    let opened = Opened { tickets, line, _place: place };
     // The tracker waits for it when the server stops.
     let token = state.sockets.tracker.token();
     upgrade
@@ -130,7 +173,7 @@ where
         .max_message_size(limits::MESSAGE_BYTES)
         .max_frame_size(limits::MESSAGE_BYTES)
         .on_upgrade(move |socket| async move {
-            serve(socket, tickets).await;
+            serve(socket, opened).await;
             drop(token);
         })
 }
@@ -278,10 +321,10 @@ impl Writer {
     }
 
     /// Stops writing and closes the socket as the reader says, unless the writer came to an end before.
-    async fn finish(self, outbox: &Outbox, reader: End) {
+    async fn finish(self, outbox: &Outbox, line: &Line, reader: End) {
         self.halt.cancel();
         let Ok((sink, writer)) = self.task.await else { return };
-        close(sink, outbox, if writer == End::Halted { &reader } else { &writer }).await;
+        close(sink, outbox, line, if writer == End::Halted { &reader } else { &writer }).await;
     }
 }
 
@@ -366,7 +409,12 @@ enum Received {
 }
 
 /// Takes the next message, when the pace allows for it. Cancel-safe.
-async fn receive(stream: &mut SplitStream<WebSocket>, outbox: &Outbox, until: Instant) -> Received {
+async fn receive(
+    stream: &mut SplitStream<WebSocket>,
+    outbox: &Outbox,
+    line: &Line,
+    until: Instant,
+) -> Received {
     outbox.wait_for_room().await;
     if Instant::now() < until {
         sleep_until(until).await;
@@ -376,9 +424,11 @@ async fn receive(stream: &mut SplitStream<WebSocket>, outbox: &Outbox, until: In
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Life,
         Some(Ok(Message::Text(_))) => Received::End(CloseCode::BadFrame.into()),
         Some(Ok(Message::Close(_))) | None => Received::End(End::Gone),
-        Some(Err(error)) => {
-            Received::End(if is_too_large(error) { CloseCode::TooLarge.into() } else { End::Gone })
-        }
+        Some(Err(error)) => Received::End(match line.fault() {
+            Some(fault) => fault.close_code().into(),
+            None if is_too_large(error) => CloseCode::TooLarge.into(),
+            None => End::Gone,
+        }),
     }
 }
 
@@ -390,7 +440,7 @@ fn is_too_large(error: axum::Error) -> bool {
 }
 
 /// Says goodbye: what is still queued, then the close code.
-async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, end: &End) {
+async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, line: &Line, end: &End) {
     let End::Close(code) = end else { return };
     let farewell = async {
         if *code != CloseCode::FellBehind {
@@ -407,7 +457,8 @@ async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, end: &E
     };
     let said = timeout(FAREWELL, farewell).await;
     debug!(close.code = code.number(), "closed a socket: {}", code.reason());
-    if *code == CloseCode::TooLarge && matches!(said, Ok(Ok(()))) {
+    let is_amid = *code == CloseCode::TooLarge || line.fault().is_some();
+    if is_amid && matches!(said, Ok(Ok(()))) {
         // The rest of the message is still on its way. Closing now would reset the connection, and the reset
         // could overtake the code.
         tokio::time::sleep(FAREWELL).await;

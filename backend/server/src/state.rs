@@ -10,8 +10,9 @@ use ensemble_sync::registry::RoomRegistry;
 use crate::auth::Auth;
 use crate::commands::Commands;
 use crate::config::{SocketRates, SocketTimes};
+use crate::connections::Crowd;
 use crate::lifecycle::Tasks;
-use crate::rates::Rates;
+use crate::rates::{Address, Rates};
 use crate::site::Site;
 
 /// Handles to everything; cheap to clone.
@@ -41,6 +42,8 @@ pub struct AppState {
     pub pace: SocketRates,
     /// How often people may ask for what is dear.
     pub rates: Rates,
+    /// Places for sockets by address, where connections come from proxies.
+    pub(crate) socket_places: Crowd<Address>,
 }
 
 macro_rules! parts {

@@ -43,6 +43,12 @@ keys! {
         "Socket tickets of one person.";
     "turns_per_person" "ENSEMBLE_LIMIT_TURNS_PER_PERSON" "0.5/30"
         "Turns started by one person.";
+    "connections" "ENSEMBLE_LIMIT_CONNECTIONS" "10000"
+        "Connections at once, in all.";
+    "connections_per_address" "ENSEMBLE_LIMIT_CONNECTIONS_PER_ADDRESS" "5000"
+        "Connections at once from one address; behind proxies, sockets.";
+    "sockets_per_person" "ENSEMBLE_LIMIT_SOCKETS_PER_PERSON" "1000"
+        "Sockets of one person at once.";
     "proxies" "ENSEMBLE_PROXIES" "0"
         "How many proxies in front of the server add to X-Forwarded-For; with 0 no such header is believed.";
 }
@@ -60,6 +66,57 @@ pub struct LimitsConfig {
     pub pace: SocketRates,
     /// How often one person, and everybody at one address, may ask for what is dear.
     pub requests: RequestRates,
+    /// How many connections there may be, and how long they may take for things.
+    pub connections: ConnectionLimits,
+}
+
+/// How many connections there may be, and how long they may take for things.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionLimits {
+    /// At once, in all.
+    pub most: usize,
+    /// At once, from one address.
+    pub per_address: usize,
+    /// Sockets at once of one person.
+    pub sockets_per_person: usize,
+    /// How long they may take.
+    pub times: ConnectionTimes,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self {
+            most: limits::CONNECTIONS,
+            per_address: limits::CONNECTIONS_PER_ADDRESS,
+            sockets_per_person: limits::SOCKETS_PER_PERSON,
+            times: ConnectionTimes::default(),
+        }
+    }
+}
+
+/// How long a connection may take for things. Not for operators: they follow from what clients and proxies do;
+/// tests shorten them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConnectionTimes {
+    /// For the head of a request, from its first byte on.
+    pub head: Duration,
+    /// Until the next request.
+    pub idle: Duration,
+    /// For taking more of an answer.
+    pub unread: Duration,
+    /// For one WebSocket message, besides what its bytes buy.
+    pub message: Duration,
+}
+
+impl Default for ConnectionTimes {
+    fn default() -> Self {
+        Self {
+            head: limits::HEAD_TIME,
+            idle: limits::IDLE_CONNECTION,
+            unread: limits::UNREAD_LIMIT,
+            message: limits::MESSAGE_TIME,
+        }
+    }
 }
 
 /// How fast one socket may send.
@@ -170,12 +227,27 @@ impl LimitsConfig {
                 *rate = set;
             }
         }
+        let mut connections = ConnectionLimits::default();
+        for (name, number) in [
+            ("limits.connections", &mut connections.most),
+            ("limits.connections_per_address", &mut connections.per_address),
+            ("limits.sockets_per_person", &mut connections.sockets_per_person),
+        ] {
+            if let Some(set) = values.parse(name, read_number) {
+                *number = set;
+            }
+        }
         if let Some(proxies) = values.number("limits.proxies", "how many proxies there are") {
             requests.proxies = proxies;
         }
         let sockets = SocketTimes::default();
-        Self { shutdown: shutdown.unwrap_or(SHUTDOWN), sockets, pace, requests }
+        Self { shutdown: shutdown.unwrap_or(SHUTDOWN), sockets, pace, requests, connections }
     }
+}
+
+/// Reads how many of something there may be.
+fn read_number(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|number| *number > 0).ok_or_else(|| "it has to be a number above 0".into())
 }
 
 /// Reads `N/M`: how often a second, and how often at once.
@@ -208,6 +280,7 @@ mod tests {
         let told = super::super::Config::read(&sources).unwrap().limits;
         assert_eq!(told.pace, SocketRates::default());
         assert_eq!(told.requests, RequestRates::default());
+        assert_eq!(told.connections, ConnectionLimits::default());
         assert_eq!(told.shutdown, SHUTDOWN);
     }
 

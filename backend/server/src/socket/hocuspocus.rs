@@ -25,18 +25,16 @@ use ensemble_sync::room::PeerMessage;
 use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use futures_util::stream::{FuturesUnordered, SplitStream};
-use http::HeaderMap;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span};
 
 use self::attach::{Open, SigningIn, attach, check_name};
-use super::{
-    End, KeepAlive, NOTES, Note, Pace, Received, Target, Tickets, UnderstandsPings, Upgrade, Writer,
-};
+use super::{End, KeepAlive, NOTES, Note, Opened, Pace, Received, Target, UnderstandsPings, Upgrade, Writer};
 use crate::access;
 use crate::commands::rpc;
+use crate::connections::Line;
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -46,10 +44,10 @@ const CLOSED_ADDRESSES: usize = 256;
 const CALLS: usize = 16;
 
 /// `GET /sync?project={project}`; the project is there for load balancers only.
-pub(crate) async fn upgrade(State(state): State<AppState>, headers: HeaderMap, upgrade: Upgrade) -> Response {
+pub(crate) async fn upgrade(State(state): State<AppState>, upgrade: Upgrade) -> Response {
     let served = state.clone();
-    super::accept(&state, &headers, upgrade, move |socket, tickets| {
-        serve(socket, served, tickets).instrument(info_span!("connection", protocol = "hocuspocus"))
+    super::accept(&state, upgrade, move |socket, opened| {
+        serve(socket, served, opened).instrument(info_span!("connection", protocol = "hocuspocus"))
     })
 }
 
@@ -60,7 +58,7 @@ impl KeepAlive for UnderstandsPings {
     }
 }
 
-async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
+async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
     let (sink, mut stream) = socket.split();
     let outbox = Outbox::new();
     let (notes, mut noted) = mpsc::channel(NOTES);
@@ -72,7 +70,7 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
         state: state.clone(),
         outbox: outbox.clone(),
         pings,
-        signing_in: Arc::new(SigningIn::new(state.auth.clone(), tickets, ended.clone())),
+        signing_in: Arc::new(SigningIn::new(state.auth.clone(), opened.tickets, ended.clone())),
         addresses: HashMap::new(),
         slots: HashMap::new(),
         closed: VecDeque::new(),
@@ -81,11 +79,12 @@ async fn serve(socket: WebSocket, state: AppState, tickets: Tickets) {
         calls: FuturesUnordered::new(),
         signed_in: false,
         pace: Pace::new(&state.pace),
+        line: opened.line.clone(),
     };
     let end = connection.read(&mut stream, &mut noted).await;
     // The rooms are told before the goodbye, which may take its time.
     drop((connection, noted));
-    writer.finish(&outbox, end).await;
+    writer.finish(&outbox, &opened.line, end).await;
 }
 
 /// What one address is at.
@@ -127,6 +126,7 @@ struct Connection {
     calls: FuturesUnordered<BoxFuture<'static, Called>>,
     signed_in: bool,
     pace: Pace,
+    line: Line,
     /// The session that opened it has ended.
     ended: CancellationToken,
 }
@@ -134,7 +134,7 @@ struct Connection {
 impl Connection {
     async fn read(&mut self, stream: &mut SplitStream<WebSocket>, notes: &mut mpsc::Receiver<Note>) -> End {
         let times = self.state.times;
-        let outbox = self.outbox.clone();
+        let (outbox, line) = (self.outbox.clone(), self.line.clone());
         let stop = self.state.sockets.stop.clone();
         let ended = self.ended.clone();
         let sign_in_by = Instant::now() + times.sign_in;
@@ -155,18 +155,23 @@ impl Connection {
                     }
                     Ok(())
                 }
-                received = super::receive(stream, &outbox, self.pace.until()) => {
+                received = super::receive(stream, &outbox, &line, self.pace.until()) => {
                     heard = Instant::now();
                     match received {
-                        Received::Frame(frame) => match self.pace.frame(frame.len()) {
+                        Received::Frame(frame) => match self.pace.frame(line.take_bytes()) {
                             Ok(()) => self.hear(&frame).await,
                             Err(end) => Err(end),
                         },
-                        Received::Life => self.pace.frame(0),
+                        Received::Life => self.pace.frame(line.take_bytes()),
                         Received::End(end) => Err(end),
                     }
                 }
-                () = tokio::time::sleep_until(heard.max(self.pace.until()) + times.silence) => Err(CloseCode::Silent.into()),
+                () = tokio::time::sleep_until(heard.max(self.pace.until()) + times.silence) => {
+                    // Something is on its way, only not complete; how long that may take is up to the line.
+                    let is_silent = line.heard() <= heard;
+                    heard = line.heard();
+                    if is_silent { Err(CloseCode::Silent.into()) } else { Ok(()) }
+                }
                 () = tokio::time::sleep_until(sign_in_by), if !self.signed_in => Err(CloseCode::NotSignedIn.into()),
             };
             if let Err(end) = step {

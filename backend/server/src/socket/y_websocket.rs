@@ -14,14 +14,15 @@ use ensemble_protocol::sync::{Message as Said, SyncMessage};
 use ensemble_sync::peer::Outbox;
 use ensemble_sync::room::{Framing, PeerMessage};
 use futures_util::StreamExt as _;
-use http::{HeaderMap, Uri};
+use http::Uri;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
-use super::{Address, End, KeepAlive, NOTES, Note, Pace, Received, Seat, Tickets, Upgrade, Writer};
+use super::{Address, End, KeepAlive, NOTES, Note, Opened, Pace, Received, Seat, Tickets, Upgrade, Writer};
 use crate::access;
+use crate::connections::Line;
 use crate::error::{ApiError, close_code};
 use crate::sessions::Held;
 use crate::state::AppState;
@@ -42,15 +43,14 @@ pub(crate) async fn upgrade(
     State(state): State<AppState>,
     Path((project, document)): Path<(String, String)>,
     uri: Uri,
-    headers: HeaderMap,
     upgrade: Upgrade,
 ) -> Response {
     let address = format!("{project}/{document}");
     let token = token_of(uri.query().unwrap_or_default());
     let served = state.clone();
-    super::accept(&state, &headers, upgrade, move |socket, tickets| {
+    super::accept(&state, upgrade, move |socket, opened| {
         let span = info_span!("connection", protocol = "y-websocket");
-        async move { serve(socket, served, tickets, &address, &token).await }.instrument(span)
+        async move { serve(socket, served, opened, &address, &token).await }.instrument(span)
     })
 }
 
@@ -59,22 +59,22 @@ fn token_of(query: &str) -> String {
     query.split('&').find_map(|pair| pair.strip_prefix("token=")).unwrap_or_default().to_owned()
 }
 
-async fn serve(socket: WebSocket, state: AppState, tickets: Tickets, address: &str, token: &str) {
+async fn serve(socket: WebSocket, state: AppState, opened: Opened, address: &str, token: &str) {
     let (sink, mut stream) = socket.split();
     let outbox = Outbox::new();
     let ended = CancellationToken::new();
-    match take_seat(&state, tickets, address, token, &outbox, &ended).await {
+    match take_seat(&state, opened.tickets, address, token, &outbox, &ended).await {
         Ok((seat, held)) => {
             let (notes, mut noted) = mpsc::channel(NOTES);
             let writer = Writer::start(sink, &outbox, notes, Nobody, &state);
-            let end = read(&mut stream, &outbox, &mut noted, &seat, &state, &ended).await;
+            let end = read(&mut stream, &outbox, &opened.line, &mut noted, &seat, &state, &ended).await;
             // The room is told before the goodbye, which may take its time.
             drop((seat, held, noted));
-            writer.finish(&outbox, end).await;
+            writer.finish(&outbox, &opened.line, end).await;
         }
         Err(error) => {
             error.log(&super::request_id(&state));
-            super::close(sink, &outbox, &error.close_code().into()).await;
+            super::close(sink, &outbox, &opened.line, &error.close_code().into()).await;
         }
     }
 }
@@ -98,6 +98,7 @@ async fn take_seat(
 async fn read(
     stream: &mut futures_util::stream::SplitStream<WebSocket>,
     outbox: &Outbox,
+    line: &Line,
     notes: &mut mpsc::Receiver<Note>,
     seat: &Seat,
     state: &AppState,
@@ -120,28 +121,34 @@ async fn read(
                 }
                 Some(Note::Detached { code, .. }) => return close_code(code).into(),
             },
-            received = super::receive(stream, outbox, pace.until()) => {
+            received = super::receive(stream, outbox, line, pace.until()) => {
                 heard = Instant::now();
                 match received {
                     Received::Frame(frame) => {
-                        if let Err(end) = say_all(&frame, seat, &mut pace).await {
+                        if let Err(end) = say_all(&frame, line, seat, &mut pace).await {
                             return end;
                         }
                     }
-                    Received::Life => if let Err(end) = pace.frame(0) {
+                    Received::Life => if let Err(end) = pace.frame(line.take_bytes()) {
                         return end;
                     },
                     Received::End(end) => return end,
                 }
             }
-            () = tokio::time::sleep_until(heard.max(pace.until()) + silence) => return CloseCode::Silent.into(),
+            () = tokio::time::sleep_until(heard.max(pace.until()) + silence) => {
+                // Something may be on its way, only not complete; how long that may take is up to the line.
+                if line.heard() <= heard {
+                    return CloseCode::Silent.into();
+                }
+                heard = line.heard();
+            }
         }
     }
 }
 
 /// Passes every message of a frame to the room, in order.
-async fn say_all(frame: &Bytes, seat: &Seat, pace: &mut Pace) -> Result<(), End> {
-    pace.frame(frame.len())?;
+async fn say_all(frame: &Bytes, line: &Line, seat: &Seat, pace: &mut Pace) -> Result<(), End> {
+    pace.frame(line.take_bytes())?;
     let mut reader = Reader::new(frame);
     loop {
         let said = Said::read(&mut reader).map_err(|_| CloseCode::BadFrame)?;
