@@ -120,6 +120,15 @@ random-patches: ## Random patches of this project's own sources; none may land i
 bench: ## Benchmarks and latencies, with the release profile; one of them: make bench ARGS=fanout
 	$(CARGO) build --locked --release -p ensemble-server -p ensemble-bench
 	$(TARGET)/release/ensemble-bench $(or $(ARGS),all)
+	$(if $(ARGS),,$(MAKE) --no-print-directory bench-store bench-admission)
+
+.PHONY: bench-store
+bench-store: ## What one commit for many updates is worth, at 1, 30 and 300 updates/s; a part of make bench
+	$(CARGO) bench --locked -q -p ensemble-store --bench group_commit
+
+.PHONY: bench-admission
+bench-admission: ## What admitting one update costs, in documents of every size; a part of make bench
+	$(CARGO) bench --locked -q -p ensemble-sync --bench admission
 
 .PHONY: audit
 audit: ## Licences and advisories; installs cargo-deny where it is missing, which takes minutes

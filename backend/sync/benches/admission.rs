@@ -1,6 +1,6 @@
 //! What admission costs: parsing, deciding and indexing one keystroke, over histories of 10^3 to 10^6 items.
 //!
-//! `cargo bench -p ensemble-sync` prints microseconds per keystroke, and beside it what yrs takes to apply the
+//! `make bench-admission` prints microseconds per keystroke, and so does `make bench`; beside it what yrs takes to apply the
 //! same bytes, in the same run. Two kinds of typing: on at one place, and at random places.
 
 #![expect(clippy::unwrap_used, reason = "a benchmark may panic")]
@@ -48,6 +48,9 @@ fn put(index: &mut Index, client: u64, place: Anchor) -> (Vec<u8>, std::time::Du
 }
 
 fn main() {
+    println!(
+        "\nadmission: reading, deciding and indexing one keystroke, beside yrs decoding and applying it"
+    );
     println!(
         "{:>9}  {:>9}  {:>14}  {:>14}  {:>12}  {:>10}",
         "items", "runs", "typing on, us", "anywhere, us", "yrs on, us", "bytes/item"
