@@ -308,8 +308,8 @@ impl World {
             let address = format!("{}/{document}", self.project.id);
             for wire in [Wire::Hocuspocus, Wire::YWebsocket] {
                 let token = self.owner.invite(&self.project.id, "Grace").await?;
-                let newcomer = [vec![Person::start(wire, &self.base, &address, &token, self.random.fork())]];
-                newcomer[0][0].pause();
+                let random = self.random.fork();
+                let newcomer = [vec![Person::listen(wire, &self.base, &address, &token, random)]];
                 until("a newcomer is in", &newcomer, Person::is_synced).await?;
                 let same = |person: &Person| person.text() == text;
                 until("a newcomer has the text", &newcomer, same).await?;

@@ -47,8 +47,17 @@ pub(crate) struct Person {
 
 impl Person {
     /// Lets somebody join and type.
-    pub(crate) fn start(wire: Wire, base: &str, address: &str, token: &str, mut random: Random) -> Self {
-        let state = Arc::new(Mutex::new(State::default()));
+    pub(crate) fn start(wire: Wire, base: &str, address: &str, token: &str, random: Random) -> Self {
+        Self::join(wire, base, address, token, random, State::default())
+    }
+
+    /// Lets somebody join who never types.
+    pub(crate) fn listen(wire: Wire, base: &str, address: &str, token: &str, random: Random) -> Self {
+        Self::join(wire, base, address, token, random, State { paused: true, ..State::default() })
+    }
+
+    fn join(wire: Wire, base: &str, address: &str, token: &str, mut random: Random, state: State) -> Self {
+        let state = Arc::new(Mutex::new(state));
         let doc = Doc::with_options(Options {
             client_id: ClientID::new(random.client_id()),
             offset_kind: OffsetKind::Utf16,
