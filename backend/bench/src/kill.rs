@@ -4,9 +4,10 @@
 //! each time in the middle of a turn that writes into the document people type in. What was acknowledged, and what
 //! anybody saw of the turn, must be in its text before anybody has come back; the turn must be interrupted. Then
 //! people reconnect and resync as Yjs clients do, keeping what they have and typing on. Now and then one of them
-//! loses everything with the laptop: what was acknowledged must still be there, what was not may be gone. Every few
-//! kills all turns are rejected, which must leave what people typed and nothing else, and it goes on in another
-//! document.
+//! loses everything with the laptop: what was acknowledged must still be there, what was not may be gone. Sometimes
+//! the server is asked to stop instead of killed, or suspended and continued first, which must lose nothing either.
+//! Every few kills all turns are rejected, which must leave what people typed and nothing else, and it goes on in
+//! another document.
 //!
 //! With a disk that fails, people type on while it does. Nothing may be acknowledged meanwhile, newcomers must be
 //! shown the document, and afterwards everything must be saved by itself; sometimes the server is killed in the
@@ -70,6 +71,10 @@ struct Figures {
     ready: Delays,
     synced: Delays,
     acknowledged: Delays,
+    /// From SIGTERM until the server is gone.
+    stopped: Delays,
+    /// How often it was suspended and went on.
+    suspended: usize,
     rounds: Delays,
     /// From the end of a fault until the server says that it can write.
     healed: Delays,
@@ -119,6 +124,7 @@ pub(crate) async fn run(options: &KillOptions, server: &ServerOptions) -> anyhow
         ("kill to server ready", &figures.ready),
         ("ready to everybody synced", &figures.synced),
         ("ready to first edit stored", &figures.acknowledged),
+        ("asked to stop to gone", &figures.stopped),
         ("disk works to server writes", &figures.healed),
         ("one round with everything", &figures.rounds),
     ] {
@@ -135,9 +141,11 @@ pub(crate) async fn run(options: &KillOptions, server: &ServerOptions) -> anyhow
         );
     }
     println!(
-        "{} kills, {} turns interrupted by them, {} of which had written; {} characters of turns still there, {} \
-         turns rejected in {} documents",
+        "{} kills, {} stops and {} suspensions; {} turns interrupted, {} of which had written; {} characters of \
+         turns still there, {} turns rejected in {} documents",
         figures.kills,
+        figures.stopped.len(),
+        figures.suspended,
         figures.turns_interrupted,
         figures.turns_seen,
         figures.turns_units,
@@ -184,6 +192,8 @@ pub(crate) async fn run(options: &KillOptions, server: &ServerOptions) -> anyhow
         "ready": figures.ready.json(),
         "synced": figures.synced.json(),
         "first_acknowledgement": figures.acknowledged.json(),
+        "suspended": figures.suspended,
+        "stopped": figures.stopped.json(),
         "healed": figures.healed.json(),
         "round": figures.rounds.json(),
         "folder": folder,

@@ -120,14 +120,23 @@ impl Process {
         Ok(())
     }
 
+    /// Takes it off its feet for a while (`kill -STOP`, `kill -CONT`), as a suspended machine does.
+    pub(crate) async fn suspend(&self, time: Duration) -> anyhow::Result<()> {
+        self.signal("-STOP").await?;
+        tokio::time::sleep(time).await;
+        self.signal("-CONT").await
+    }
+
+    async fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        let sent = Command::new("kill").arg(signal).arg(self.pid.to_string()).status().await?;
+        if sent.success() { Ok(()) } else { bail!("the program was gone already") }
+    }
+
     /// Asks it to stop (`kill -TERM`) and waits until it has.
     ///
     /// Fails if it does not stop in time, or not well.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
-        let asked = Command::new("kill").arg("-TERM").arg(self.pid.to_string()).status().await?;
-        if !asked.success() {
-            bail!("the program was gone already");
-        }
+        self.signal("-TERM").await?;
         let ended = tokio::time::timeout(STOP_TIME, self.child.wait())
             .await
             .with_context(|| format!("the program did not stop within {STOP_TIME:?}"))??;

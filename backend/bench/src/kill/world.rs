@@ -25,6 +25,12 @@ const FAILING: (Duration, Duration) = (Duration::from_millis(100), Duration::fro
 const CHAPTER: usize = 15;
 /// One kill in so many takes a laptop along.
 const LAPTOP_EVERY: usize = 4;
+/// One time in so many the server is asked to stop instead (SIGTERM), which must lose nothing either.
+const STOP_EVERY: usize = 6;
+/// Before one kill in so many the server is suspended for a while, and goes on.
+const SUSPEND_EVERY: usize = 10;
+/// For how long: shorter, and longer, than a room may be at one message.
+const SUSPENDED: (Duration, Duration) = (Duration::from_millis(500), Duration::from_millis(3500));
 /// One fault in so many takes the server along.
 const KILL_EVERY: u64 = 3;
 /// One kill in so many does not wait until the turn has written something.
@@ -228,6 +234,9 @@ impl World {
     async fn kill_in_a_turn(&mut self, chapter: &mut Chapter, round: usize) -> anyhow::Result<()> {
         self.keep_a_turn_running(chapter).await?;
         tokio::time::sleep(self.random.between(TYPING.0, TYPING.1)).await;
+        if round.is_multiple_of(SUSPEND_EVERY) {
+            self.suspend(chapter).await.context("a server that was suspended")?;
+        }
         let killed = self.kill(chapter, round).await?;
         let process = Process::server(&self.server, self.folder.path()).await?;
         self.come_back(chapter, process, killed).await
@@ -277,17 +286,39 @@ impl World {
         self.check_version(&chapter.document).await
     }
 
+    /// The server stands still for a while; people type on, and are all acknowledged when it goes on.
+    async fn suspend(&mut self, chapter: &Chapter) -> anyhow::Result<()> {
+        let time = self.random.between(SUSPENDED.0, SUSPENDED.1);
+        self.process.as_ref().context("the server is running")?.suspend(time).await?;
+        self.figures.suspended += 1;
+        let awake = Instant::now();
+        chapter.writers().iter().for_each(Typist::forget_acknowledgement);
+        until("everybody is acknowledged again", chapter.writers(), |typist| {
+            typist.acknowledged_since(awake).is_some()
+        })
+        .await?;
+        ensure!(chapter.everybody.iter().all(|typist| !typist.was_taken_back()), "what was seen is gone");
+        self.check_version(&chapter.document).await
+    }
+
     fn disk(&self) -> anyhow::Result<&Disk> {
         self.disk.as_ref().context("there is a disk that fails")
     }
 
-    /// Kills the server. What anybody was sent before is read to its end.
+    /// Kills the server, or asks it to stop while everybody is at work. What anybody was sent before is read to
+    /// its end.
     async fn kill(&mut self, chapter: &Chapter, round: usize) -> anyhow::Result<Instant> {
         let process = self.process.take().context("the server is running")?;
-        let killed = Instant::now();
-        process.kill().await?;
         self.place.send_replace(None);
-        self.figures.kills += 1;
+        let mut killed = Instant::now();
+        if self.disk.is_none() && round.is_multiple_of(STOP_EVERY) {
+            process.stop().await?;
+            self.figures.stopped.add(killed.elapsed());
+            killed = Instant::now();
+        } else {
+            process.kill().await?;
+            self.figures.kills += 1;
+        }
         if round.is_multiple_of(LAPTOP_EVERY) {
             let unlucky = self.random.below(chapter.writers().len().max(1) as u64) as usize;
             if let Some(typist) = chapter.writers().get(unlucky) {
