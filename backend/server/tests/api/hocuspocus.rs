@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use ensemble_protocol::sync::SyncMessage;
 use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::support::{Heard, Replica, Socket, TestServer, closed, status, step_2, update};
+use crate::support::{Heard, Replica, Socket, TestServer, closed, soon, status, step_2, update};
 
 /// [S1] An update reaches the others at once, and its author is told when it is on disk.
 #[tokio::test]
@@ -27,6 +28,34 @@ async fn what_one_types_the_others_see() {
     assert!(ada_socket.wait_for(&address, status).await);
     let answer = ada.get(&format!("/api/v1/projects/{project}/documents/{id}/text")).await;
     assert_eq!((answer.text.as_str(), answer.header("etag")), ("hello world", "\"1.2\""));
+}
+
+/// [D25] An update that was committed, and whose author was gone before being told, is acknowledged when it is sent
+/// again and is in the text once.
+#[tokio::test]
+async fn what_is_sent_again_is_acknowledged_and_there_once() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let address = format!("{project}/{id}");
+    let mut socket = ada.socket().await;
+    let text = socket.join(&address, ada.token()).await;
+    let typed = text.insert(0, "once");
+    socket.sync(&address, SyncMessage::Update(&typed)).await;
+    drop(socket);
+    // Over HTTP only what is committed is read.
+    while ada.text(&project, &id).await != "once" {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+
+    let mut socket = ada.socket().await;
+    socket.join(&address, ada.token()).await;
+    for _ in 0..2 {
+        socket.sync(&address, SyncMessage::Update(&typed)).await;
+        assert!(socket.wait_for(&address, status).await);
+    }
+    let answer = ada.get(&format!("/api/v1/projects/{project}/documents/{id}/text")).await;
+    assert_eq!((answer.text.as_str(), answer.header("etag")), ("once", "\"1.1\""), "nothing more is logged");
 }
 
 /// [S2] Frames that come before the sign-in is done wait for it, in order.
@@ -345,6 +374,32 @@ async fn the_upgrade_has_to_be_one() {
     server.stranger().get("/sync").await.expect_problem(400, "bad_request");
     server.stranger().get("/sync/a/b").await.expect_problem(400, "bad_request");
     assert_eq!(Socket::open(&server.url, "/sync?project=x", &[]).await.err(), None);
+}
+
+/// A client that offers compression is not taken at its word: nothing is ever inflated.
+#[tokio::test]
+async fn compression_is_never_agreed_to() {
+    let server = TestServer::start().await;
+    let host = server.url.trim_start_matches("http://");
+    let mut stream = tokio::net::TcpStream::connect(host).await.unwrap();
+    let request = format!(
+        "GET /sync?project=x HTTP/1.1\r\nHost: {host}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\
+         Sec-WebSocket-Extensions: permessage-deflate; client_max_window_bits\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    while !answer.ends_with(b"\r\n\r\n") {
+        answer.push(soon("the answer to the upgrade", stream.read_u8()).await.unwrap());
+    }
+    let answer = String::from_utf8(answer).unwrap().to_lowercase();
+    assert!(answer.starts_with("http/1.1 101"), "{answer}");
+    assert!(!answer.contains("sec-websocket-extensions"), "{answer}");
+
+    // A frame that says it is compressed is none of this protocol. Eight zero bytes, masked with zeros.
+    stream.write_all(&[&[0b1100_0010, 0x88, 0, 0, 0, 0][..], &[0; 8]].concat()).await.unwrap();
+    let mut rest = Vec::new();
+    soon("the end of the connection", stream.read_to_end(&mut rest)).await.unwrap();
 }
 
 /// [S7] A peer that does not read holds nobody up; it gets one diff when it reads again, and is closed when it

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ensemble_protocol::id::{DocumentId, HunkId, PeerId, TurnId, Version};
 use ensemble_store::{
-    Author, Change, ClientOwner, ClientRecord, Conflict, Hash, Ids as _, LedgerEntry, LedgerKind,
+    Author, Change, ClientOwner, ClientRecord, Clock as _, Conflict, Hash, Ids as _, LedgerEntry, LedgerKind,
     NewSnapshot, Store as _, StoreError, Write,
 };
 
@@ -394,4 +394,27 @@ async fn a_damaged_snapshot_costs_time_and_not_text() {
     let loaded = store.load_document(document).await.unwrap().unwrap();
     assert_eq!(loaded.snapshot, None);
     assert_eq!(loaded.updates.len(), 5);
+}
+
+/// [D24] A clock that jumps, by a day or back, changes nothing in the order of the log and in what is loaded.
+#[tokio::test]
+async fn a_clock_that_jumps_changes_no_order() {
+    on_every_store(async |world| {
+        let (document, _) = world.one_document().await;
+        let days = [0, 1, -2, 5, -5, 400];
+        for (number, day) in days.into_iter().enumerate() {
+            world.clock.set(world.clock.now() + time::Duration::days(day));
+            let committed = world.append(document, &format!("{number}")).await;
+            assert_eq!(committed.seq, number as u64 + 1);
+            if number == 2 {
+                world.store.put_snapshot(snapshot(document, 3, "012")).await.unwrap();
+            }
+        }
+        let loaded = world.store.load_document(document).await.unwrap().unwrap();
+        assert_eq!(loaded.snapshot.map(|snapshot| snapshot.seq), Some(3));
+        let after: Vec<_> = loaded.updates.iter().map(|update| &update.bytes[..]).collect();
+        assert_eq!(after, [b"3", b"4", b"5"]);
+        assert_eq!(world.texts(document).await, ["0", "1", "2", "3", "4", "5"]);
+    })
+    .await;
 }
