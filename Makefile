@@ -102,6 +102,11 @@ hostile-test: ## Sends hostile bytes while people type: make hostile-test SECOND
 	$(CARGO) build --locked --profile $(PROFILE) -p ensemble-server -p ensemble-bench
 	$(BUILT)/ensemble-bench hostile --seconds $(or $(SECONDS),30) $(if $(FRAMES),--frames $(FRAMES))
 
+.PHONY: crowd-test
+crowd-test: ## Five people type while turns write in the same long document, and nothing is lost
+	$(CARGO) build --locked --profile $(PROFILE) -p ensemble-server -p ensemble-bench
+	$(BUILT)/ensemble-bench crowd --seconds $(or $(SECONDS),2) --rounds 1
+
 .PHONY: fuzz
 fuzz: ## Fuzzes what reads strangers' bytes: make fuzz TARGET=update SECONDS=600; all without TARGET
 	scripts/fuzz.sh $(or $(SECONDS),60) $(if $(findstring command,$(origin TARGET)),$(TARGET))

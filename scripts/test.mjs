@@ -19,6 +19,7 @@ const suites = [
     name: "hostile bytes",
     command: ["make", "hostile-test", ...(long ? ["FRAMES=1000000", "PROFILE=quick"] : ["SECONDS=30"])],
   },
+  { name: "crowd", command: ["make", "crowd-test"] },
   { name: "browser", command: ["make", "e2e"] },
   ...(long ? [{ name: "random patches", command: ["make", "random-patches"] }] : []),
 ];
@@ -43,6 +44,10 @@ function counts(line) {
   // The hostile test: `1 attack survived, 0 failed`.
   if (/^\d+ attacks? survived, \d+ failed/.test(line)) {
     return [number(/^(\d+) attack/), number(/(\d+) failed/)];
+  }
+  // The crowd: `3 crowds lost nothing, 0 failed`.
+  if (/^\d+ crowds? lost nothing, \d+ failed/.test(line)) {
+    return [number(/^(\d+) crowd/), number(/(\d+) failed/)];
   }
   return null;
 }

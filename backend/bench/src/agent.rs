@@ -15,14 +15,13 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use crate::api::{Api, NewProject};
+use crate::api::NewProject;
 use crate::client::{self, PATIENCE, ServerFrame, ServerMessage, connect, rpc_frame};
 use crate::model::{Delta, ScriptedModel, at_once, paced};
 use crate::report::{Delays, Table, figure};
-use crate::server::{CpuMeter, Process, ServerOptions, data_folder};
+use crate::server::{CpuMeter, ServerOptions};
+use crate::stage::Stage;
 
-/// How long a turn may take beyond what its tokens need.
-const TURN_TIME: Duration = Duration::from_mins(1);
 /// A pause in the scripted answer, so that nothing sent before it can be what settles the edit after it.
 const PAUSE: Duration = Duration::from_millis(200);
 /// How long is listened after an interruption.
@@ -167,7 +166,7 @@ pub(crate) async fn run(options: &AgentOptions, server: &ServerOptions) -> anyho
     let long = long(options, &stage, &model).await.context("the long turn failed")?;
     let first = first_change(options, &stage, &model).await.context("timing the first change failed")?;
     let silence = silence(options, &stage, &model).await.context("interrupting failed")?;
-    stage.process.stop().await?;
+    stage.stop().await?;
 
     println!(
         "\nagent: turns at {} tokens/s, one listener on all addresses of the page",
@@ -221,44 +220,11 @@ pub(crate) async fn run(options: &AgentOptions, server: &ServerOptions) -> anyho
     }))
 }
 
-/// A server with a project.
-struct Stage {
-    process: Process,
-    api: Api,
-    project: NewProject,
-    _folder: tempfile::TempDir,
-}
-
-impl Stage {
-    async fn open(server: &ServerOptions) -> anyhow::Result<Self> {
-        let folder = data_folder()?;
-        let process = Process::server(server, folder.path()).await?;
-        let api = Api::new(process.base())?;
-        let project = api.create_project().await?;
-        let api = api.with_token(&project.token);
-        Ok(Self { process, api, project, _folder: folder })
-    }
-
-    async fn document(&self, path: &str, text: &str) -> anyhow::Result<(String, Listener)> {
-        let document = self.api.create_document(&self.project.id, path, text).await?;
-        let listener = Listener::join(self.process.base(), &self.project, &document).await?;
-        Ok((document, listener))
-    }
-
-    async fn start(&self, document: &str, prompt: &str) -> anyhow::Result<String> {
-        self.api.start_turn(&self.project.id, document, prompt).await
-    }
-
-    async fn over(&self, turn: &str, expected: &str) -> anyhow::Result<Value> {
-        let turn = self.api.turn_over(&self.project.id, turn, TURN_TIME).await?;
-        let status = turn.get("status").and_then(Value::as_str).unwrap_or_default();
-        ensure!(status == expected, "the turn is {status}, not {expected}: {turn}");
-        Ok(turn)
-    }
-
-    async fn text(&self, document: &str) -> anyhow::Result<String> {
-        Ok(self.api.text(&self.project.id, document).await?.text)
-    }
+/// A new document, and somebody who listens to it.
+async fn document(stage: &Stage, path: &str, text: &str) -> anyhow::Result<(String, Listener)> {
+    let document = stage.api.create_document(&stage.project.id, path, text).await?;
+    let listener = Listener::join(stage.process.base(), &stage.project, &document).await?;
+    Ok((document, listener))
 }
 
 /// What came of one long turn.
@@ -322,20 +288,20 @@ async fn demo(options: &AgentOptions, server: &ServerOptions) -> anyhow::Result<
     server.env.push(("ENSEMBLE_DEMO_TOKENS_PER_SECOND".into(), rate));
     let stage = Stage::open(&server).await?;
     let before = python_file(options.functions);
-    let (document, listener) = stage.document("sums.py", &before).await?;
+    let (document, listener) = document(&stage, "sums.py", &before).await?;
     listener.start_over();
     let turn = stage.start(&document, "add documentation comments to every function").await?;
     stage.over(&turn, "done").await?;
     let after = stage.text(&document).await?;
     let stream = Stream::new(&before, &after, listener.heard(), None)?;
     drop(listener);
-    stage.process.stop().await?;
+    stage.stop().await?;
     Ok(stream)
 }
 
 async fn long(options: &AgentOptions, stage: &Stage, model: &ScriptedModel) -> anyhow::Result<Stream> {
     let before = "first line\nlast line\n";
-    let (document, listener) = stage.document("long.txt", before).await?;
+    let (document, listener) = document(stage, "long.txt", before).await?;
     let patch = patch("long.txt", "first line", options.lines);
     let sent = model.sent();
     model.script(paced(&patch, options.tokens_per_second));
@@ -371,7 +337,7 @@ async fn first_change(
     for line in 0..options.turns {
         let _ = writeln!(text, "the line with number {line}");
     }
-    let (document, listener) = stage.document("lines.txt", &text).await?;
+    let (document, listener) = document(stage, "lines.txt", &text).await?;
     let mut delays = Delays::default();
     for number in 0..options.turns {
         // The context, then nothing for a while, then one whole line: nothing but that line can settle an edit.
@@ -404,7 +370,7 @@ async fn silence(
     let (mut delays, mut more) = (Delays::default(), 0);
     for number in 0..options.interruptions {
         let path = format!("interrupted-{number}.txt");
-        let (document, listener) = stage.document(&path, "first line\n").await?;
+        let (document, listener) = document(stage, &path, "first line\n").await?;
         model.script(paced(&patch(&path, "first line", 1000), options.tokens_per_second));
         listener.start_over();
         let turn = stage.start(&document, "go on").await?;

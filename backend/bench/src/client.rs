@@ -223,9 +223,17 @@ impl Receiver {
     ///
     /// Fails if the address is refused, or if something is not said in time.
     pub(crate) async fn joined(&mut self, sender: &mut Sender, address: &str) -> anyhow::Result<()> {
+        self.joined_with(sender, address).await.map(drop)
+    }
+
+    /// The same, and returns what the document holds, as an update.
+    pub(crate) async fn joined_with(&mut self, sender: &mut Sender, address: &str) -> anyhow::Result<Bytes> {
         let joining = async {
-            let (mut synced, mut acknowledged) = (false, false);
-            while !(synced && acknowledged) {
+            let (mut synced, mut acknowledged) = (None, false);
+            loop {
+                if acknowledged && let Some(update) = synced.take() {
+                    return Ok(update);
+                }
                 let frame = self.next().await?.context("the socket closed while joining")?;
                 match ServerFrame::read(&frame)? {
                     ServerFrame::Ping => sender.send(Bytes::from_static(&[PONG])).await?,
@@ -235,14 +243,15 @@ impl Receiver {
                         ServerMessage::Sync(SyncMessage::Step1(_)) => {
                             sender.send(step_2_frame(address, &[0, 0])).await?;
                         }
-                        ServerMessage::Sync(SyncMessage::Step2(_)) => synced = true,
+                        ServerMessage::Sync(SyncMessage::Step2(update)) => {
+                            synced = Some(Bytes::copy_from_slice(update));
+                        }
                         ServerMessage::SyncStatus(_) => acknowledged = true,
                         _ => {}
                     },
                     _ => {}
                 }
             }
-            Ok(())
         };
         tokio::time::timeout(PATIENCE, joining).await.with_context(|| format!("`{address}` did not sync"))?
     }

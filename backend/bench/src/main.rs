@@ -7,6 +7,7 @@
 mod agent;
 mod api;
 mod client;
+mod crowd;
 mod fanout;
 mod hostile;
 mod kill;
@@ -15,6 +16,7 @@ mod random;
 mod relay;
 mod report;
 mod server;
+mod stage;
 mod typing;
 
 use std::path::PathBuf;
@@ -25,6 +27,7 @@ use clap::{Args, Parser, Subcommand};
 use serde_json::{Value, json};
 
 use crate::agent::AgentOptions;
+use crate::crowd::CrowdOptions;
 use crate::fanout::FanoutOptions;
 use crate::hostile::HostileOptions;
 use crate::kill::KillOptions;
@@ -59,6 +62,8 @@ enum Command {
     Fanout(FanoutOptions),
     /// A turn at a thousand tokens a second, as a listener sees it.
     Agent(AgentOptions),
+    /// People who type in a long document, without a turn and with turns at several rates.
+    Crowd(CrowdOptions),
     /// Kills the server while people type, and counts what was lost.
     Kill(KillOptions),
     /// Sends the server hostile bytes while people type, and looks whom that harmed.
@@ -144,6 +149,7 @@ async fn run(cli: &Cli) -> anyhow::Result<()> {
             figures[name] = Box::pin(fanout::run(options, &server)).await?;
         }
         Command::Agent(options) => figures["agent"] = Box::pin(agent::run(options, &server)).await?,
+        Command::Crowd(options) => figures["crowd"] = Box::pin(crowd::run(options, &server)).await?,
         Command::Kill(options) => figures["kill"] = Box::pin(kill::run(options, &server)).await?,
         Command::Hostile(options) => figures["hostile"] = Box::pin(hostile::run(options, &server)).await?,
         Command::All(options) => all(options, &server, &mut figures).await?,
@@ -163,6 +169,8 @@ async fn all(options: &AllOptions, server: &ServerOptions, figures: &mut Value) 
     figures["saturate"] = Box::pin(fanout::run(&saturate, server)).await.context("saturate failed")?;
     let agent = defaults::<AgentOptions>()?;
     figures["agent"] = Box::pin(agent::run(&agent, server)).await.context("agent failed")?;
+    let crowd = defaults::<CrowdOptions>()?;
+    figures["crowd"] = Box::pin(crowd::run(&crowd, server)).await.context("crowd failed")?;
     let kill = KillOptions { kills: options.kills, ..defaults::<KillOptions>()? };
     figures["kill"] = Box::pin(kill::run(&kill, server)).await.context("kill failed")?;
     Ok(())
