@@ -62,6 +62,7 @@ check: packages ## Format, lints, types, layers, rules without tests, generated 
 	node scripts/check-layers.mjs
 	node scripts/check-source.mjs
 	node scripts/check-behavior.mjs
+	node scripts/check-reliability.mjs
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	cd frontend && npm run check

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use ensemble_protocol::limits;
 use ensemble_protocol::sync::SyncMessage;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -220,7 +221,7 @@ async fn a_malformed_update_closes_its_document_only() {
     assert_eq!(text.text(), "text");
 
     // More than one update may be.
-    let large = Replica::new().insert(0, &"x".repeat(ensemble_protocol::limits::UPDATE_BYTES));
+    let large = Replica::new().insert(0, &"x".repeat(limits::UPDATE_BYTES));
     socket.sync(&address, SyncMessage::Update(&large)).await;
     assert!(!socket.wait_for(&address, status).await);
     assert_eq!(socket.wait_for(&address, closed).await, "too_large");
@@ -245,7 +246,7 @@ async fn malformed_and_oversized_frames_close_the_socket() {
 
     let mut socket = ada.socket().await;
     socket.attach(&project, ada.token()).await.unwrap();
-    assert_eq!(socket.send_too_much(ensemble_protocol::limits::MESSAGE_BYTES + 1).await, 4413);
+    assert_eq!(socket.send_too_much(limits::MESSAGE_BYTES + 1).await, 4413);
 }
 
 #[tokio::test]
@@ -253,7 +254,7 @@ async fn too_many_frames_before_the_sign_in_close_the_socket() {
     let server = TestServer::start().await;
     let (ada, project) = server.project().await;
     let mut socket = ada.socket().await;
-    for _ in 0..=ensemble_protocol::limits::PENDING_FRAMES {
+    for _ in 0..=limits::PENDING_FRAMES {
         socket.sync(&project, SyncMessage::Step1(&[0])).await;
     }
     socket.expect_close(4529).await;
@@ -264,7 +265,7 @@ async fn more_documents_than_fit_on_a_socket_are_denied() {
     let server = TestServer::start().await;
     let (ada, project) = server.project().await;
     let mut socket = ada.socket().await;
-    for number in 0..ensemble_protocol::limits::DOCUMENTS_PER_SOCKET {
+    for number in 0..limits::DOCUMENTS_PER_SOCKET {
         assert!(socket.attach(&format!("{project}\0{number}"), ada.token()).await.is_ok());
     }
     assert_eq!(socket.attach(&format!("{project}\0more"), ada.token()).await, Err("rate_limited".into()));
@@ -374,6 +375,34 @@ async fn the_upgrade_has_to_be_one() {
     server.stranger().get("/sync").await.expect_problem(400, "bad_request");
     server.stranger().get("/sync/a/b").await.expect_problem(400, "bad_request");
     assert_eq!(Socket::open(&server.url, "/sync?project=x", &[]).await.err(), None);
+}
+
+/// [S36] Whoever asks for a whole large document again and again is turned out of it, and nobody else is.
+#[tokio::test]
+async fn who_asks_for_everything_again_and_again_is_turned_out() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", &"x".repeat(limits::LARGE_REPLY_BYTES)).await;
+    let address = format!("{project}/{id}");
+    let bob = server.member(&ada, &project, "editor", "Bob").await;
+    let mut bobs = bob.socket().await;
+    let text = bobs.join(&address, bob.token()).await;
+    let mut adas = ada.socket().await;
+    adas.join(&address, ada.token()).await;
+    let mut answered = 1;
+    let reason = loop {
+        adas.sync(&address, SyncMessage::Step1(&[0])).await;
+        let end = |heard: &Heard| step_2(heard).map(|_| None).or_else(|| closed(heard).map(Some));
+        match adas.wait_for(&address, end).await {
+            None => answered += 1,
+            Some(reason) => break reason,
+        }
+        assert!(answered < 1000, "nothing ends it");
+    };
+    assert_eq!(reason, "rate_limited");
+    assert!(answered >= limits::PEER_LARGE_REPLIES.burst as u32, "{answered} opened it, and people may");
+    bobs.sync(&address, SyncMessage::Update(&text.insert(0, "on "))).await;
+    assert!(bobs.wait_for(&address, status).await);
 }
 
 /// A client that offers compression is not taken at its word: nothing is ever inflated.
