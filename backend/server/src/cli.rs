@@ -11,7 +11,7 @@ use ensemble_demo_model::{DemoModel, DemoOptions};
 use ensemble_server::config::{Config, DEFAULT_FILE, DEMO_TOKENS_PER_SECOND, Sources, env_example};
 use ensemble_server::lifecycle::{Outcome, on_signal};
 use ensemble_server::{Server, VERSION, telemetry};
-use ensemble_store::{Clock as _, SystemClock, backup, migrate};
+use ensemble_store::{Clock as _, SystemClock, backup, migrate, quarantine};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -227,7 +227,11 @@ async fn doctor(settings: Settings) -> anyhow::Result<ExitCode> {
     println!("model: {} ({})", config.model.model(), config.model.provider());
     let file = &config.database.file;
     match migrate::pending(file).await {
-        Ok(pending) if pending.is_empty() => println!("database: `{}` is up to date", file.display()),
+        Ok(pending) if pending.is_empty() => {
+            println!("database: `{}` is up to date", file.display());
+            let aside = quarantine::kept_aside(file).await?;
+            println!("refused updates kept aside: {}, {} bytes", aside.updates, aside.bytes);
+        }
         Ok(pending) => {
             println!(
                 "database: `{}` lacks {} steps; `ensemble serve` applies them",

@@ -2,7 +2,7 @@
 //!
 //! [`Store`] is the contract; [`SqliteStore`] keeps it in one file. Read `record` (what is kept), `write`
 //! (what is written), the trait below, then `group_commit` and `sqlite`. `history` packs old log rows,
-//! [`backup`] copies a database and puts it back, `in_flight` remembers across a crash what was being
+//! [`backup`] copies a database and puts it back, [`quarantine`] is what was kept aside, `in_flight` remembers across a crash what was being
 //! applied. `clock` has the time and the ids everybody is given.
 //!
 //! The store knows bytes, numbers and rows. What an update means is left to `sync`, who may do what to
@@ -15,6 +15,7 @@ mod group_commit;
 mod history;
 mod in_flight;
 pub mod migrate;
+pub mod quarantine;
 mod record;
 mod sqlite;
 mod write;
@@ -82,15 +83,16 @@ pub trait Store: Send + Sync + 'static {
         self.commit(Write::changes([Change::PutSnapshot(snapshot)])).await.map(drop)
     }
 
-    /// Puts an update away, so that it is not applied again.
+    /// Keeps aside an update that is not applied, and of all documents' only as many as [`quarantine`] says.
     async fn put_quarantine(
         &self,
         document: DocumentId,
+        member: Option<MemberId>,
         hash: Hash,
         bytes: Bytes,
         reason: &str,
     ) -> Result<(), StoreError> {
-        let change = Change::Quarantine { document, hash, bytes, reason: reason.to_owned() };
+        let change = Change::Quarantine { document, member, hash, bytes, reason: reason.to_owned() };
         self.commit(Write::changes([change])).await.map(drop)
     }
 

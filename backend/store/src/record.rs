@@ -291,6 +291,8 @@ pub struct ReadableDocument {
 pub struct Quarantined {
     /// The document it was for.
     pub document: DocumentId,
+    /// Who sent it, where that is known.
+    pub member: Option<MemberId>,
     /// The hash of its bytes.
     pub hash: Hash,
     /// Its bytes; empty where only the hash is known.

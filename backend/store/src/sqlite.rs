@@ -34,6 +34,7 @@ use crate::write::{Change, Committed, Write};
 pub(crate) use self::open::open_alone;
 use self::open::{Durability, Files, Home};
 use self::prune::{Move, Pruner, Wanted};
+pub(crate) use self::read::count_quarantine;
 pub(crate) use self::row::store_error;
 use self::row::{is_disk_failure, to_micros};
 

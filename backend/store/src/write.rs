@@ -255,10 +255,13 @@ pub enum Change {
     PutHunk(Box<HunkRecord>),
     /// Keeps a snapshot, and of the document's snapshots the newest three.
     PutSnapshot(NewSnapshot),
-    /// Puts an update away, so that it is not applied again. No harm if it is already.
+    /// Keeps aside an update that is not applied. No harm if it is already. Where more are kept than
+    /// [`quarantine`](crate::quarantine) says, the oldest go.
     Quarantine {
         /// The document it is for.
         document: DocumentId,
+        /// Who sent it, where that is known.
+        member: Option<MemberId>,
         /// The hash of its bytes.
         hash: Hash,
         /// Its bytes; empty where only the hash is known.

@@ -9,6 +9,7 @@ use ensemble_protocol::rest::{Review, TurnStatus};
 
 use super::row::{Columns, snapshot_checksum, store_error, to_micros};
 use crate::error::{Conflict, StoreError};
+use crate::quarantine::{QUARANTINE_BYTES, QUARANTINE_UPDATES};
 use crate::record::{DocumentKind, HunkRecord, TurnRecord};
 use crate::write::{Change, NewSnapshot, TurnUpdate};
 
@@ -99,8 +100,17 @@ const DROP_OLD_SNAPSHOTS: &str = "
 const SELECT_EPOCH: &str = "select epoch from documents where id = $1";
 
 const PUT_QUARANTINE: &str = "
-    insert into quarantine (document, hash, bytes, reason, at) values ($1, $2, $3, $4, $5)
+    insert into quarantine (document, hash, bytes, reason, at, member) values ($1, $2, $3, $4, $5, $6)
     on conflict (document, hash) do nothing";
+const DROP_OLD_QUARANTINE: &str = "
+    delete from quarantine where (document, hash) in (
+        select document, hash from (
+            select document, hash,
+                row_number() over newest as number, sum(length(bytes)) over newest as bytes
+            from quarantine
+            window newest as (order by at desc, rowid desc rows unbounded preceding)
+        ) where number > $1 or bytes > $2
+    )";
 
 const NOTE_LOAD_FAILURE: &str = "
     insert into load_failures (document, failures, at) values ($1, 1, $2)
@@ -215,13 +225,16 @@ pub(super) async fn apply(
         Change::UpdateTurn { id, update } => update_turn(connection, *id, update).await?,
         Change::PutHunk(hunk) => put_hunk(connection, hunk).await?,
         Change::PutSnapshot(snapshot) => put_snapshot(connection, snapshot, now).await?,
-        Change::Quarantine { document, hash, bytes, reason } => {
+        Change::Quarantine { document, member, hash, bytes, reason } => {
             let insert = query(PUT_QUARANTINE, document.as_bytes())
                 .bind(hash.0.as_slice())
                 .bind(bytes.as_ref())
                 .bind(reason)
-                .bind(now);
+                .bind(now)
+                .bind(member.as_ref().map(|member| member.as_bytes().as_slice()));
             run(connection, insert).await?;
+            let drop = sqlx::query(DROP_OLD_QUARANTINE).bind(QUARANTINE_UPDATES).bind(QUARANTINE_BYTES);
+            run(connection, drop).await?;
         }
         Change::NoteLoadFailure { document } => {
             run(connection, query(NOTE_LOAD_FAILURE, document.as_bytes()).bind(now)).await?;

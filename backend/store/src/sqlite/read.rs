@@ -1,8 +1,8 @@
 //! Reading, on connections that cannot write.
 
 use async_trait::async_trait;
-use sqlx::Sqlite;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::watch;
 use tracing::instrument;
 
@@ -22,6 +22,7 @@ use crate::record::{
 use crate::write::{Commit, Write};
 use crate::{Health, Store};
 
+const COUNT_QUARANTINE: &str = "select count(*), coalesce(sum(length(bytes)), 0) from quarantine";
 const PROJECT: &str = "select id, name, tree, turns, created_at from projects where id = $1";
 const PROJECTS_OF: &str = "
     select p.id, p.name, p.tree, p.turns, p.created_at, m.project, m.member, m.role, m.created_at
@@ -58,7 +59,7 @@ const DOCUMENTS_OF: &str = "
     select id, project, path, kind, epoch, last_seq, created_at, deleted_at from documents
     where project = $1 and kind = 'text' and deleted_at is null order by path";
 const QUARANTINED: &str = "
-    select document, hash, bytes, reason, at from quarantine where document = $1 order by at, hash";
+    select document, hash, bytes, reason, at, member from quarantine where document = $1 order by at, hash";
 const LOAD_FAILURES: &str = "select document, failures from load_failures where document = $1";
 const CLIENTS_OF: &str = "
     select document, client, owner_kind, owner, next_clock from clients
@@ -353,4 +354,11 @@ impl Store for SqliteStore {
     async fn unfinished_turns(&self) -> Result<Vec<TurnRecord>, StoreError> {
         self.all(sqlx::query(UNFINISHED_TURNS), turn).await
     }
+}
+
+/// How many updates are kept aside, and their bytes.
+pub(crate) async fn count_quarantine(connection: &mut SqliteConnection) -> Result<(u64, u64), StoreError> {
+    let row = sqlx::query(COUNT_QUARANTINE).fetch_one(connection).await.map_err(store_error)?;
+    let mut columns = Columns::new("quarantine", &row);
+    Ok((columns.number()?, columns.number()?))
 }

@@ -168,6 +168,7 @@ pub(super) fn quarantined(row: &SqliteRow) -> Result<Quarantined, StoreError> {
         bytes: Bytes::copy_from_slice(columns.bytes()?),
         reason: columns.text()?,
         at: columns.time()?,
+        member: columns.optional_id(MemberId::from_slice)?,
     })
 }
 

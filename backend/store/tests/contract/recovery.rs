@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use bytes::Bytes;
 use ensemble_protocol::id::{DocumentId, NodeId};
+use ensemble_store::quarantine::{KeptAside, QUARANTINE_BYTES, QUARANTINE_UPDATES, kept_aside};
 use ensemble_store::{Change, Hash, Ids as _, InFlight, Recovery, Store as _};
 
 use crate::support::{Disk, on_every_store, open};
@@ -44,19 +45,25 @@ async fn an_unclean_stop_is_known_to_the_next_run() {
 #[tokio::test]
 async fn updates_are_put_away() {
     on_every_store(async |world| {
-        let (document, _) = world.one_document().await;
+        let (document, member) = world.one_document().await;
         // Also of a document that was never committed.
         let unknown = DocumentId::from_uuid(world.ids.uuid());
         let store = &world.store;
         let (bad, worse) = (world.hash(), world.hash());
         store
-            .put_quarantine(document, bad, Bytes::from_static(b"\x01\xff"), "it ended the process")
+            .put_quarantine(
+                document,
+                Some(member),
+                bad,
+                Bytes::from_static(b"\x01\xff"),
+                "it ended the process",
+            )
             .await
             .unwrap();
-        store.put_quarantine(document, bad, Bytes::new(), "again").await.unwrap();
+        store.put_quarantine(document, None, bad, Bytes::new(), "again").await.unwrap();
         world.clock.advance(std::time::Duration::from_secs(1));
-        store.put_quarantine(document, worse, Bytes::new(), "a room stalled").await.unwrap();
-        store.put_quarantine(unknown, bad, Bytes::new(), "it ended the process").await.unwrap();
+        store.put_quarantine(document, None, worse, Bytes::new(), "a room stalled").await.unwrap();
+        store.put_quarantine(unknown, None, bad, Bytes::new(), "it ended the process").await.unwrap();
         let found = store.quarantined(document).await.unwrap();
         assert_eq!(found.len(), 2);
         assert_eq!(
@@ -65,6 +72,7 @@ async fn updates_are_put_away() {
         );
         assert_eq!((found[0].reason.as_str(), found[1].hash), ("it ended the process", worse));
         assert!(found[0].at < found[1].at);
+        assert_eq!((found[0].member, found[1].member), (Some(member), None));
         assert_eq!(store.quarantined(unknown).await.unwrap().len(), 1);
 
         assert_eq!(store.load_failures(document).await.unwrap(), 0);
@@ -77,6 +85,51 @@ async fn updates_are_put_away() {
         assert_eq!(store.load_failures(unknown).await.unwrap(), 1);
     })
     .await;
+}
+
+/// [D24] What is kept aside is bounded by number and by bytes: the oldest goes first.
+#[tokio::test]
+async fn what_is_kept_aside_is_bounded() {
+    let disk = Disk::new();
+    let (store, world) = disk.open().await;
+    let (document, _) = world.one_document().await;
+    let put = async |bytes: usize| {
+        world.clock.advance(std::time::Duration::from_secs(1));
+        let hash = world.hash();
+        store.put_quarantine(document, None, hash, vec![0; bytes].into(), "malformed").await.unwrap();
+        hash
+    };
+    let first = put(10).await;
+    let quarter = QUARANTINE_BYTES as usize / 4;
+    let mut large = Vec::new();
+    for _ in 0..5 {
+        large.push(put(quarter).await);
+    }
+    let kept: Vec<Hash> = store.quarantined(document).await.unwrap().iter().map(|aside| aside.hash).collect();
+    assert!(!kept.contains(&first));
+    assert_eq!(kept, large[1..]);
+    let changes = (0..QUARANTINE_UPDATES + 5)
+        .map(|_| Change::Quarantine {
+            document,
+            member: None,
+            hash: world.hash(),
+            bytes: Bytes::from_static(b"x"),
+            reason: "malformed".into(),
+        })
+        .collect::<Vec<_>>();
+    world.clock.advance(std::time::Duration::from_secs(1));
+    store.commit(ensemble_store::Write::changes(changes)).await.unwrap();
+    let newest = put(7).await;
+    let kept = store.quarantined(document).await.unwrap();
+    assert_eq!(
+        (kept.len(), kept.last().map(|aside| aside.hash)),
+        (QUARANTINE_UPDATES as usize, Some(newest))
+    );
+    store.close().await;
+    drop((store, world));
+    let expected =
+        KeptAside { updates: QUARANTINE_UPDATES.into(), bytes: u64::from(QUARANTINE_UPDATES) - 1 + 7 };
+    assert_eq!(kept_aside(disk.path()).await.unwrap(), expected);
 }
 
 const CHILD_IN_FLIGHT: &str = "ENSEMBLE_TEST_CHILD_IN_FLIGHT";
