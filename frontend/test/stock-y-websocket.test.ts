@@ -38,6 +38,22 @@ function connect(document: string, token = project.owner): WebsocketProvider {
   return provider;
 }
 
+/** A client of the other protocol. */
+function multiplexed(document: string, token = project.owner): HocuspocusProvider {
+  const websocketProvider = new HocuspocusProviderWebsocket({
+    url: `${server.socketUrl}/sync`,
+    WebSocketPolyfill: WebSocket,
+  });
+  const name = `${project.id}/${document}`;
+  const provider = new HocuspocusProvider({ name, websocketProvider, token });
+  closing.push(
+    () => websocketProvider.destroy(),
+    () => provider.destroy(),
+  );
+  provider.attach();
+  return provider;
+}
+
 const text = (provider: WebsocketProvider) => provider.doc.getText("content");
 const synced = (provider: WebsocketProvider) => until("it is synced", () => provider.synced);
 
@@ -61,20 +77,7 @@ describe("y-websocket", () => {
   it("meets a Hocuspocus client in the same document", async () => {
     const document = await project.document("b.txt");
     const plain = connect(document);
-    const websocketProvider = new HocuspocusProviderWebsocket({
-      url: `${server.socketUrl}/sync`,
-      WebSocketPolyfill: WebSocket,
-    });
-    const other = new HocuspocusProvider({
-      name: `${project.id}/${document}`,
-      websocketProvider,
-      token: project.owner,
-    });
-    closing.push(
-      () => websocketProvider.destroy(),
-      () => other.destroy(),
-    );
-    other.attach();
+    const other = multiplexed(document);
     await Promise.all([synced(plain), until("the other is synced", () => other.isSynced)]);
     text(plain).insert(0, "plain ");
     await until(
@@ -84,6 +87,46 @@ describe("y-websocket", () => {
     other.document.getText("content").insert(6, "multiplexed");
     await until("it arrives here", () => text(plain).toString() === "plain multiplexed");
   });
+
+  it("[S19] and a Hocuspocus client are asked now and then what the server lacks, which counts as nothing unsaved", async () => {
+    const document = await project.document("asked.txt", "base");
+    const ada = connect(document);
+    const linus = multiplexed(document);
+    const vera = multiplexed(document, await project.join("viewer", "Vera"));
+    const saved = (each: HocuspocusProvider) => each.isSynced && !each.hasUnsyncedChanges;
+    await Promise.all([synced(ada), until("both are saved", () => [linus, vera].every(saved))]);
+    const counts: number[] = [];
+    for (const each of [linus, vera]) {
+      each.on("unsyncedChanges", ({ number }: { number: number }) => counts.push(number));
+    }
+
+    // As from another tab whose own connection was lost: nobody tells the server.
+    for (const [doc, provider, at, words] of [
+      [ada.doc, ada, 4, " ada"],
+      [linus.document, linus, 0, "linus "],
+    ] as const) {
+      const tab = new Y.Doc();
+      Y.applyUpdate(tab, Y.encodeStateAsUpdate(doc));
+      tab.getText("content").insert(at, words);
+      Y.applyUpdate(doc, Y.encodeStateAsUpdate(tab), provider);
+    }
+    expect(await project.text(document)).toBe("base");
+    const expected = "linus base ada";
+    await until(
+      "the server has found both",
+      async () => (await project.text(document)) === expected,
+      60_000,
+    );
+    await until("everybody has", () =>
+      [ada.doc, linus.document, vera.document].every(
+        (doc) => doc.getText("content").toString() === expected,
+      ),
+    );
+    expect(counts).toEqual([]);
+    linus.document.getText("content").insert(0, "!");
+    await until("it is saved", () => saved(linus));
+    expect(counts).toEqual([1, 0]);
+  }, 90_000);
 
   it("shows presence under the name the server knows, and drops it with the socket", async () => {
     const document = await project.document("c.txt");

@@ -29,6 +29,11 @@ pub const RPC_BYTES: usize = 256 * 1024;
 /// Presence entries in one message. A connection has one entry per address; a client that was just told
 /// everybody's presence may repeat it, and those are ignored.
 pub const PRESENCE_ENTRIES_PER_MESSAGE: usize = 64;
+/// Client ids that one connection may show presence under in one document: its own, and another each time Yjs finds
+/// it in use.
+pub const PRESENCE_IDS_PER_PEER: usize = 64;
+/// Presence entries a room keeps of those who left, for their clocks.
+pub const PRESENCE_GONE: usize = 1_000;
 /// Bytes of one presence state.
 pub const PRESENCE_STATE_BYTES: usize = 2048;
 /// Nesting of one presence state: a cursor has four levels.
@@ -44,9 +49,19 @@ pub const PRESENCE_EXPIRY: Duration = Duration::from_secs(30);
 pub const CLOCK_MAX: u32 = (1 << 31) - 1;
 /// UTF-16 units of text visible in one document.
 pub const DOCUMENT_UNITS: u64 = 2 * 1024 * 1024;
-/// Units ever inserted into one document: eight lives of a full one.
-pub const DOCUMENT_CLOCK_SUM: u64 = 8 * DOCUMENT_UNITS;
-/// Runs that an update's items are compared with, summed: the work of placing them. Two people who each put 400
+/// Units one person may insert into one document at any speed, gone or not: eight lives of a full one. There is no
+/// such limit for the document, since one person could use it up for all.
+pub const PERSON_UNITS: u64 = 8 * DOCUMENT_UNITS;
+/// Units a person inserts who has used up that: as fast as somebody types, so that nobody who types is locked out
+/// for ever; a program that rewrites a file again and again is.
+pub const PERSON_UNITS_AFTER: Rate = Rate { per_second: 50.0, burst: 5_000.0 };
+/// Client ids one person begins to write under in one document. A tab makes one, a storm of reloads a few hundred.
+/// Each is kept for ever and sent to everybody who opens the document: 14 bytes, a thousand of them 14 KB.
+pub const NEW_CLIENTS: Rate = Rate { per_second: 1.0 / 30.0, burst: 1_000.0 };
+/// Client ids of others that one person brings back after a crash or a restored backup, from which all of a busy
+/// class may be missing.
+pub const GIVEN_BACK_CLIENTS: Rate = Rate { per_second: 10.0, burst: 20_000.0 };
+/// Runs that an update's items are compared with, summed: the work of placing them; and stretches it deletes. Two people who each put 400
 /// lines on top of the same text before they meet ask for 160 000, which takes milliseconds; a hostile update of a
 /// few kilobytes can keep a server busy for minutes.
 pub const UPDATE_WORK: u32 = 200_000;
@@ -55,10 +70,36 @@ pub const UPDATE_WORK: u32 = 200_000;
 pub const PEER_WORK: Rate = Rate { per_second: 2_000.0, burst: 200_000.0 };
 /// Replies to a peer's step 1 that are large: a client asks again when it reconnects, and now and then.
 pub const PEER_LARGE_REPLIES: Rate = Rate { per_second: 0.1, burst: 12.0 };
+/// Work that one person's peers in one document may ask for together, coming and going as they like: ten tabs at
+/// their limit. It counts what [`PEER_WORK`] counts, and large replies by their size.
+pub const PERSON_WORK: Rate = Rate { per_second: 20_000.0, burst: 2_000_000.0 };
+/// Bytes of a reply that count as one unit of work: encoding two megabytes takes what placing 32 000 runs does.
+pub const REPLY_BYTES_PER_WORK: usize = 64;
 /// Bytes from which a reply to a step 1 is large.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
-/// A room at work on one message for so long is replaced.
+/// A room at work on one message for so long is replaced. It is counted in looks of its supervisor, so that a machine
+/// that was suspended replaces none.
 pub const ROOM_STALL: Duration = Duration::from_secs(2);
+/// Refused updates of one person that are kept aside: whoever looks for what went wrong needs a few.
+pub const REFUSED_UPDATES: Rate = Rate { per_second: 20.0 / 3600.0, burst: 20.0 };
+/// Bytes of one person's refused updates that are kept aside: one large one in an hour. Of more only the hash is
+/// kept.
+pub const REFUSED_BYTES: Rate =
+    Rate { per_second: 8.0 * 1024.0 * 1024.0 / 3600.0, burst: 8.0 * 1024.0 * 1024.0 };
+/// Refused updates that wait to be kept aside, over all rooms; further ones are dropped.
+pub const REFUSED_WAITING: usize = 16;
+/// How often a peer is asked what the server lacks, after something happened in the document.
+pub const RESYNC: Duration = Duration::from_secs(30);
+/// How often a peer is asked at the least, in a document in which nothing happens: another tab's text can have come
+/// to it that the server was never told.
+pub const RESYNC_QUIET: Duration = Duration::from_mins(5);
+/// How long nothing was written in a document before its live text is compared with a reload.
+pub const COMPARE_QUIET: Duration = Duration::from_secs(30);
+/// Documents compared with a reload at the same time: it takes a core, and nobody waits for it.
+pub const COMPARISONS: usize = 1;
+/// A document whose live text differs from a reload is made again from its log at most this often: where that does
+/// not help, turning its peers out again and again does not either.
+pub const REBUILD_INTERVAL: Duration = Duration::from_hours(1);
 /// How long after a crash peers may give back what others had typed and the server lost.
 pub const RECOVERY_WINDOW: Duration = Duration::from_mins(2);
 /// Updates that made a room die, remembered so that they are not taken a second time.

@@ -80,9 +80,37 @@ pub enum Refusal {
     /// The document would grow over its limit.
     #[error("the document would grow over {0} UTF-16 units")]
     DocumentTooLarge(u64),
+    /// A person who has inserted very much goes on faster than anybody types.
+    #[error("one person has inserted {0} units here and can only go on as fast as people type")]
+    TooManyUnits(u64),
+    /// More new client ids than one person makes in a while.
+    #[error("too many new client ids in too short a time")]
+    TooManyClients,
     /// A place that an edit of ours names does not exist.
     #[error("the edit names a place that does not exist")]
     UnknownPlace,
+}
+
+impl Refusal {
+    /// Whether the bytes themselves are what is wrong, and worth a look later: not that there were too many.
+    pub fn is_of_the_bytes(&self) -> bool {
+        match self {
+            Self::Malformed(_)
+            | Self::ReservedClient(_)
+            | Self::ForeignClient(_)
+            | Self::SelfReference(_)
+            | Self::Impossible(_)
+            | Self::TooMuchWork(_)
+            | Self::Gap
+            | Self::Suspect => true,
+            Self::TooOften
+            | Self::TooManyClients
+            | Self::TooManyUnits(_)
+            | Self::HeldTooMuch
+            | Self::DocumentTooLarge(_)
+            | Self::UnknownPlace => false,
+        }
+    }
 }
 
 /// What to do with an update.
@@ -132,10 +160,14 @@ impl<'a> Admitted<'a> {
     /// For each client it writes under, the first new clock and the one after the last.
     pub fn advances(&self) -> Vec<(u64, u32, u32)> {
         let mut advances: Vec<(u64, u32, u32)> = Vec::new();
+        // A hostile update may have a client for every ten bytes.
+        let mut places: HashMap<u64, usize> = HashMap::new();
         for block in &self.blocks {
-            match advances.iter_mut().find(|(client, _, _)| *client == block.units.client) {
+            let UnitRange { client, clock, .. } = block.units;
+            let place = *places.entry(client).or_insert(advances.len());
+            match advances.get_mut(place) {
                 Some(advance) => advance.2 = block.units.end(),
-                None => advances.push((block.units.client, block.units.clock, block.units.end())),
+                None => advances.push((client, clock, block.units.end())),
             }
         }
         advances
@@ -149,6 +181,59 @@ pub fn admit<'a>(
     route: Route,
     right: impl Fn(u64) -> Right,
 ) -> Verdict<'a> {
+    match decide(index, update, route, right) {
+        Verdict::Admit(admitted) if grows_too_large(index, &admitted) => {
+            Verdict::Refuse(Refusal::DocumentTooLarge(limits::DOCUMENT_UNITS))
+        }
+        verdict => verdict,
+    }
+}
+
+/// Decides about an update that was admitted before and is stored: a limit that was lowered since does not make
+/// it unreadable.
+pub fn admit_stored<'a>(index: &Index, update: &Update<'a>) -> Verdict<'a> {
+    decide(index, update, Route::Update, |_| Right::Own)
+}
+
+/// Whether more text would be visible than a document may have, and more than before.
+fn grows_too_large(index: &Index, admitted: &Admitted<'_>) -> bool {
+    let texts = || admitted.blocks.iter().filter(|block| matches!(block.content, Content::Text(_)));
+    let inserted: u64 = texts().map(|block| u64::from(block.units.length)).sum();
+    let before = u64::from(index.len());
+    if inserted == 0 || before + inserted <= limits::DOCUMENT_UNITS {
+        return false;
+    }
+    // Close to the limit it matters what goes at the same time: all of the text replaced is not twice the text.
+    let gone: u64 = admitted
+        .deletes
+        .iter()
+        .flat_map(|range| index.visible_stretches(*range))
+        .map(|stretch| u64::from(stretch.units.length))
+        .sum();
+    let mut deletes: HashMap<u64, Vec<UnitRange>> = HashMap::new();
+    for range in &admitted.deletes {
+        deletes.entry(range.client).or_default().push(*range);
+    }
+    let stillborn: u64 = texts()
+        .map(|block| {
+            // Ascending and apart within a client.
+            let ranges = deletes.get(&block.units.client).map_or(&[][..], Vec::as_slice);
+            let first = ranges.partition_point(|range| range.end() <= block.units.clock);
+            ranges[first..]
+                .iter()
+                .take_while(|range| range.clock < block.units.end())
+                .map(|range| {
+                    let from = range.clock.max(block.units.clock);
+                    u64::from(range.end().min(block.units.end()) - from)
+                })
+                .sum::<u64>()
+        })
+        .sum();
+    let after = before + inserted - gone - stillborn;
+    after > limits::DOCUMENT_UNITS && after > before
+}
+
+fn decide<'a>(index: &Index, update: &Update<'a>, route: Route, right: impl Fn(u64) -> Right) -> Verdict<'a> {
     let mut order = Order::new(index, &update.groups, route);
     if let Err(refusal) = order.run(&right) {
         return Verdict::Refuse(refusal);
@@ -191,18 +276,6 @@ pub fn admit<'a>(
 
     if blocks.is_empty() && deletes.is_empty() {
         return if left_out { Verdict::Hold } else { Verdict::Nothing };
-    }
-    let inserted: u64 = blocks.iter().map(|block| u64::from(block.units.length)).sum();
-    let visible: u64 = blocks
-        .iter()
-        .filter(|block| matches!(block.content, Content::Text(_)))
-        .map(|block| u64::from(block.units.length))
-        .sum();
-    if visible > 0
-        && (u64::from(index.len()) + visible > limits::DOCUMENT_UNITS
-            || index.units() + inserted > limits::DOCUMENT_CLOCK_SUM)
-    {
-        return Verdict::Refuse(Refusal::DocumentTooLarge(limits::DOCUMENT_UNITS));
     }
     Verdict::Admit(Admitted { blocks, deletes, whole: !trimmed && !left_out, left_out })
 }
@@ -377,6 +450,14 @@ mod tests {
         assert_eq!(admitted.blocks, [text(1, 5, "!", Some((1, 4)), None)]);
         let bytes = admitted.encode();
         assert_eq!(Update::read(&bytes).unwrap().groups[0].blocks, admitted.blocks);
+    }
+
+    #[test]
+    fn a_client_for_every_block_is_counted_quickly() {
+        let blocks = (0..400_000).map(|client| text(client, 0, "x", None, None)).collect();
+        let admitted = Admitted { blocks, ..Admitted::default() };
+        let advances = admitted.advances();
+        assert_eq!((advances.len(), advances[7]), (400_000, (7, 0, 1)));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use yrs::{
     WriteTxn as _,
 };
 
-use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit};
+use crate::admission::{Admitted, Refusal, Verdict, admit_stored};
 use crate::anchor::CONTENT;
 use crate::index::{Index, Stretch};
 use crate::room::ReplicaEdit;
@@ -91,15 +91,13 @@ impl TextDocument {
     pub fn load(&mut self, seq: u64, bytes: &[u8]) -> Result<(), Unreadable> {
         let unreadable = |detail: String| Unreadable { seq, detail };
         let update = Update::read(bytes).map_err(|error| unreadable(error.to_string()))?;
-        match admit(&self.index, &update, Route::Update, |_| Right::Own) {
+        match admit_stored(&self.index, &update) {
             Verdict::Nothing => Ok(()),
             Verdict::Admit(admitted) => {
                 apply(&self.doc, bytes).map_err(unreadable)?;
                 self.integrate(&admitted);
                 Ok(())
             }
-            // A limit that was lowered does not make stored text unreadable.
-            Verdict::Refuse(Refusal::DocumentTooLarge(_)) => Err(unreadable("it is over the limit".into())),
             Verdict::Hold => Err(unreadable("it depends on something that is not stored".into())),
             Verdict::Refuse(refusal) => Err(unreadable(refusal.to_string())),
         }
@@ -115,8 +113,18 @@ impl TextDocument {
     ///
     /// That can only be told block by block, each in the document as the ones before it left it. Where one is
     /// impossible nothing of the update is kept: the index is made again from the document, which was not
-    /// touched. That costs a while, and its sender the seat. Gives the runs it passed in placing what is new.
+    /// touched. That costs a while, and its sender the seat. Gives the runs it passed and cut in placing what is new, and the
+    /// stretches it deleted.
     pub fn take(&mut self, admitted: &Admitted<'_>, bytes: &[u8]) -> Result<u32, Refusal> {
+        // Deleting here and there cuts runs, each cut moving what stands behind it. What is gone already is not cut.
+        let cuts = if admitted.deletes.len() <= limits::UPDATE_WORK as usize {
+            admitted.deletes.len()
+        } else {
+            admitted.deletes.iter().filter(|range| self.index.any_visible(**range)).count()
+        };
+        if cuts > limits::UPDATE_WORK as usize {
+            return Err(Refusal::TooMuchWork(limits::UPDATE_WORK));
+        }
         let mut work = 0;
         for block in &admitted.blocks {
             let (units, origin, right) = (block.units, block.origin, block.right);
@@ -140,7 +148,7 @@ impl TextDocument {
         apply(&self.doc, bytes).expect("what admission admits applies");
         self.text = None;
         for range in &admitted.deletes {
-            self.index.delete(*range);
+            work += self.index.delete(*range).len() as u32;
         }
         Ok(work)
     }
@@ -164,6 +172,12 @@ impl TextDocument {
     pub fn text(&mut self) -> Arc<str> {
         let (doc, content) = (&self.doc, &self.content);
         self.text.get_or_insert_with(|| content.get_string(&doc.transact()).into()).clone()
+    }
+
+    /// Makes the text something else than the history says.
+    #[cfg(test)]
+    pub(crate) fn garble(&mut self) {
+        self.text = Some("something else".into());
     }
 
     /// What somebody lacks who has this.

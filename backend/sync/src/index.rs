@@ -7,7 +7,10 @@
 //! share it.
 //!
 //! Runs of consecutive units of one client stand in one node. Nodes form a treap (Seidel and Aragon, 1996)
-//! with parent links, over an arena; a run takes 64 bytes and an entry in its client's map.
+//! with parent links, over an arena; a run takes 72 bytes and an entry in its client's map.
+//!
+//! Places count deleted units too, in 64 bits: what was ever inserted has no limit, since a run that is gone takes
+//! the same room however long it is. Only visible units are bounded.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -39,7 +42,7 @@ struct Node {
     /// Visible units in this subtree.
     visible: u32,
     /// All units in this subtree.
-    total: u32,
+    total: u64,
 }
 
 impl Node {
@@ -74,7 +77,6 @@ pub struct Index {
     clients: Vec<Client>,
     numbers: HashMap<u64, u32>,
     seed: u32,
-    units: u64,
 }
 
 impl Default for Index {
@@ -120,7 +122,6 @@ impl Index {
             numbers: HashMap::new(),
             // Any odd number: priorities only need to be independent of the order of insertion.
             seed: 0x9e37_79b9,
-            units: 0,
         }
     }
 
@@ -132,11 +133,6 @@ impl Index {
     /// Whether nothing is visible.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    /// Units ever inserted.
-    pub fn units(&self) -> u64 {
-        self.units
     }
 
     /// Runs in the index: what its memory grows with.
@@ -215,7 +211,7 @@ impl Index {
             let Some(run) = own_runs.next().map(|node| &self.nodes[node as usize]) else { break };
             let first = run.id.clock.max(since);
             let place = self.place_of(Id { client, clock: first });
-            if place < end && place + (run.end() - first) > start {
+            if place < end && place + u64::from(run.end() - first) > start {
                 return Err(Impossible::OwnUnit);
             }
             if at == NIL || at == last {
@@ -235,7 +231,7 @@ impl Index {
         self.insert_within(units, origin, right, deleted, u32::MAX);
     }
 
-    /// Inserts a block and gives how many runs it was compared with: the work of placing it, here as in Yjs.
+    /// Inserts a block and gives how many runs it was compared with and cut: the work of placing it, here as in Yjs.
     ///
     /// More than `most` means that it gave up and that this index has to be made again.
     pub fn insert_within(
@@ -251,20 +247,20 @@ impl Index {
         let origin = origin.map(|unit| self.known_id(unit));
         let right_origin = right.map(|unit| self.known_id(unit));
         let id = Id { client, clock: units.clock };
-        self.units += u64::from(units.length);
         self.clients[client as usize].next = units.end();
 
+        let before = self.runs();
         let mut left = origin.map_or(NIL, |id| self.node_ending_with(id));
         let right = right_origin.map_or(NIL, |id| self.node_starting_with(id));
+        let mut passed = (self.runs() - before) as u32;
         let mut other = if left == NIL { self.first() } else { self.next(left) };
 
-        let mut passed = 0;
         if other != right {
             // Items stand between the two: concurrent insertions at the same place. `Item.integrate` in yjs.
             let mut conflicting = HashSet::new();
             let mut before = HashSet::new();
             while other != NIL && other != right {
-                if passed == most {
+                if passed >= most {
                     return most.saturating_add(1);
                 }
                 passed += 1;
@@ -664,7 +660,7 @@ mod tests {
                 if matches!(checked, Ok(_) | Err(Impossible::OwnUnit)) {
                     let place = |unit: Unit| index.place_of(index.known_id(unit));
                     let start = origin.map_or(0, |unit| place(unit) + 1);
-                    let end = right.map_or(u32::MAX, place);
+                    let end = right.map_or(u64::MAX, place);
                     let between = |clock| (start..end).contains(&place(unit(client, clock)));
                     assert_eq!(checked.is_err(), (0..units.clock).any(between), "seed {seed}");
                     own_between += u32::from(checked.is_err());

@@ -5,7 +5,7 @@
 //! [`index`] knows where every unit of a document is; [`document`] is the one file that opens yrs transactions;
 //! [`anchor`] names places that survive typing; [`writer`] encodes the server's own edits; [`presence`] is who
 //! is here; [`ledger`] takes a turn back.
-//! [`rate`] says how often is too often.
+//! [`rate`] says how often is too often, and `people` remembers it of each person.
 //! Sockets, sign-in and models are left to others: a room knows frames, edits and rows.
 
 pub mod admission;
@@ -15,6 +15,7 @@ pub mod error;
 pub mod index;
 pub mod ledger;
 pub mod peer;
+mod people;
 pub mod presence;
 pub mod rate;
 pub mod registry;

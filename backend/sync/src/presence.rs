@@ -69,11 +69,13 @@ impl Presence {
     ) -> Result<Heard, DecodeError> {
         let mut heard = Heard::default();
         let mut corrections: Vec<(u64, u64)> = Vec::new();
+        let mut made = false;
         for entry in read_presence(bytes)? {
             let held = self.entries.get(&entry.client);
             let known = held.map(|held| held.clock);
             let mine = match held.map(|held| (&held.holder, held.member)) {
-                None => !reserved(entry.client),
+                // A connection has one entry: one message does not make several.
+                None => !made && !reserved(entry.client),
                 Some((Holder::Peer(holder), _)) if *holder == peer => true,
                 // A tab that comes back keeps its id, while its old socket may not be known to be dead yet.
                 Some((Holder::Peer(_) | Holder::Nobody, member)) => member == Some(identity.member),
@@ -100,6 +102,7 @@ impl Presence {
             if known.is_none() && removal {
                 continue;
             }
+            made |= known.is_none();
             heard.announced.push(entry.client);
             self.drop_others_of(peer, entry.client, now);
             self.put(entry.client, Holder::Peer(peer), Some(identity.member), entry.clock, state, now);
@@ -201,6 +204,30 @@ impl Presence {
         self.put(client, Holder::Agent(agent.to_owned()), None, clock, state, now);
     }
 
+    /// The person who shows this id now.
+    pub fn holder(&self, client: u64) -> Option<ensemble_protocol::id::MemberId> {
+        self.entries
+            .get(&client)
+            .filter(|entry| matches!(entry.holder, Holder::Peer(_)))
+            .and_then(|entry| entry.member)
+    }
+
+    /// Forgets the clocks of those who left the longest ago, where more have left than anybody needs to know.
+    fn forget_gone(&mut self) {
+        let mut gone: Vec<(Instant, u64)> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.holder == Holder::Nobody && !entry.news)
+            .map(|(client, entry)| (entry.renewed, *client))
+            .collect();
+        if gone.len() > limits::PRESENCE_GONE {
+            gone.sort_unstable();
+            for (_, client) in &gone[..gone.len() - limits::PRESENCE_GONE] {
+                self.entries.remove(client);
+            }
+        }
+    }
+
     /// Whether this id is an agent's presence.
     pub fn is_agent(&self, client: u64) -> bool {
         self.agents.values().any(|held| *held == client)
@@ -252,7 +279,11 @@ impl Presence {
         if due.is_empty() {
             return None;
         }
-        Some(write_presence(due.iter().map(|client| self.entry(*client))))
+        let news = write_presence(due.iter().map(|client| self.entry(*client)));
+        if self.entries.len() > limits::PRESENCE_GONE {
+            self.forget_gone();
+        }
+        Some(news)
     }
 
     /// Everybody who is here, as an awareness update; `None` when nobody is.

@@ -7,22 +7,27 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use bytes::Bytes;
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, MemberId, NodeId, PeerId, ProjectId};
 use ensemble_protocol::limits;
 use ensemble_store::{Clock, Hash, Ids, InFlight, Slot, Stamp, Store};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
 
+use crate::document::bytes_hash;
 use crate::error::RoomError;
 use crate::peer::Exit;
+use crate::people::{Keep, People};
 use crate::room::{Room, actor};
 
+/// Looks of the supervisor that find a room at the same message before it is replaced.
+const STALL_LOOKS: u32 = 8;
 /// How often somebody who opens a document looks whether its last room is gone.
 const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
@@ -56,6 +61,12 @@ pub(crate) struct Shared {
     /// Updates that made a room die, oldest first.
     suspects: Mutex<VecDeque<(DocumentId, Hash)>>,
     lost: AtomicU64,
+    people: People,
+    /// Turns to keep a refused update aside, and to compare a document with a reload.
+    asides: Arc<Semaphore>,
+    comparisons: Arc<Semaphore>,
+    /// Documents that were made again from their log because they differed from a reload, and when.
+    rebuilt: Mutex<HashMap<DocumentId, Instant>>,
     /// Where updates being applied are written down.
     in_flight: OnceLock<InFlight>,
     /// Documents whose loading took the last process with it.
@@ -87,8 +98,10 @@ pub enum Lost {
 #[derive(Debug)]
 pub(crate) struct Vitals {
     started: Instant,
-    /// Milliseconds after `started` at which the actor began what it is at, plus one; 0 while it waits.
-    busy_since: AtomicU64,
+    /// How often the actor began something.
+    begun: AtomicU64,
+    /// Which of those it is at; 0 while it waits.
+    busy_with: AtomicU64,
     /// Ways to let go of its peers when it does not answer any more.
     exits: Mutex<HashMap<PeerId, Exit>>,
     /// The update being applied.
@@ -103,7 +116,8 @@ impl Default for Vitals {
     fn default() -> Self {
         Self {
             started: Instant::now(),
-            busy_since: AtomicU64::new(0),
+            begun: AtomicU64::new(0),
+            busy_with: AtomicU64::new(0),
             exits: Mutex::default(),
             in_flight: Mutex::default(),
             replaced: AtomicBool::new(false),
@@ -115,20 +129,13 @@ impl Default for Vitals {
 impl Vitals {
     /// The actor begins something that takes no waiting.
     pub(crate) fn begin(&self) {
-        let now = self.started.elapsed().as_millis() as u64;
-        self.busy_since.store(now + 1, Ordering::Relaxed);
+        let number = self.begun.fetch_add(1, Ordering::Relaxed) + 1;
+        self.busy_with.store(number, Ordering::Relaxed);
     }
 
     /// The actor is done, or waits for somebody else.
     pub(crate) fn rest(&self) {
-        self.busy_since.store(0, Ordering::Relaxed);
-    }
-
-    fn busy_for(&self) -> Duration {
-        match self.busy_since.load(Ordering::Relaxed) {
-            0 => Duration::ZERO,
-            since => self.started.elapsed().saturating_sub(Duration::from_millis(since - 1)),
-        }
+        self.busy_with.store(0, Ordering::Relaxed);
     }
 
     pub(crate) fn enter(&self, peer: PeerId, exit: Exit) {
@@ -142,6 +149,42 @@ impl Vitals {
     /// Notes which update is being applied, or that none is.
     pub(crate) fn applying(&self, hash: Option<Hash>) {
         *self.in_flight.lock() = hash;
+    }
+}
+
+/// What the supervisor found rooms at, look by look.
+///
+/// Time alone would not do: a process that was stopped for a while, with its machine or by an operator, finds every
+/// room at work on something for that long. Looks are made by the process itself, so that it takes no part in them
+/// while it is stopped.
+#[derive(Debug, Default)]
+struct Looks {
+    at: HashMap<DocumentId, (Instant, u64, u32)>,
+}
+
+impl Looks {
+    /// Looks at all rooms, and gives those that were at the same thing [`STALL_LOOKS`] times.
+    fn look(&mut self, rooms: impl Iterator<Item = Room>) -> Vec<Room> {
+        let mut stalled = Vec::new();
+        let before = std::mem::take(&mut self.at);
+        for room in rooms {
+            let vitals = &room.inner.vitals;
+            let (started, with) = (vitals.started, vitals.busy_with.load(Ordering::Relaxed));
+            if with == 0 {
+                continue;
+            }
+            let document = room.document();
+            let times = match before.get(&document) {
+                Some((same, at, times)) if (*same, *at) == (started, with) => times + 1,
+                _ => 0,
+            };
+            if times >= STALL_LOOKS {
+                stalled.push(room);
+            } else {
+                self.at.insert(document, (started, with, times));
+            }
+        }
+        stalled
     }
 }
 
@@ -177,6 +220,10 @@ impl RoomRegistry {
             recovery: Mutex::default(),
             suspects: Mutex::default(),
             lost: AtomicU64::new(0),
+            people: People::default(),
+            asides: Arc::new(Semaphore::new(limits::REFUSED_WAITING)),
+            comparisons: Arc::new(Semaphore::new(limits::COMPARISONS)),
+            rebuilt: Mutex::default(),
             in_flight: OnceLock::new(),
             died_loading: Mutex::default(),
         };
@@ -201,7 +248,8 @@ impl RoomRegistry {
         }
     }
 
-    fn recover(&self, document: DocumentId) {
+    /// Opens the window for a document that is about to be opened again.
+    pub(crate) fn recover(&self, document: DocumentId) {
         let mut recovery = self.shared.recovery.lock();
         match &mut *recovery {
             Recovery::None => *recovery = Recovery::Of(HashSet::from([document])),
@@ -253,28 +301,28 @@ impl RoomRegistry {
         self.shared.died_loading.lock().remove(&document)
     }
 
-    /// How many rooms died or stalled and were replaced.
+    /// How many rooms died, stalled or were not what a reload gives, and were replaced.
     pub fn lost_rooms(&self) -> u64 {
         self.shared.lost.load(Ordering::Relaxed)
     }
 
     /// Replaces rooms that stall. Their thread cannot be taken back; it is left to itself and counted.
     async fn supervise(&self) {
-        let mut look = tokio::time::interval(limits::ROOM_STALL / 8);
+        let mut look = tokio::time::interval(limits::ROOM_STALL / STALL_LOOKS);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = Looks::default();
         loop {
             tokio::select! {
                 biased;
                 () = self.shared.stop.cancelled() => return,
                 _ = look.tick() => {}
             }
-            let stalled: Vec<Room> = {
+            let stalled = {
                 let rooms = self.shared.rooms.lock();
-                let open = rooms.values().filter_map(|entry| match entry {
-                    Entry::Open(room) => Some(room),
+                looks.look(rooms.values().filter_map(|entry| match entry {
+                    Entry::Open(room) => Some(room.clone()),
                     Entry::Opening(_) => None,
-                });
-                open.filter(|room| room.inner.vitals.busy_for() >= limits::ROOM_STALL).cloned().collect()
+                }))
             };
             for room in stalled {
                 tracing::error!(document.id = %room.document(), "a room stalled and is replaced");
@@ -430,6 +478,50 @@ impl RoomRegistry {
         &self.shared.options
     }
 
+    /// Keeps a refused update aside, for whoever looks into it; nobody waits for that, and of one person only so
+    /// many are kept.
+    pub(crate) fn keep_aside(&self, document: DocumentId, member: MemberId, bytes: &Bytes, reason: String) {
+        let kept = match self.people().keep_aside(member, bytes.len()) {
+            Keep::Whole => bytes.clone(),
+            Keep::Hash => Bytes::new(),
+            Keep::Nothing => return,
+        };
+        let Ok(turn) = self.shared.asides.clone().try_acquire_owned() else {
+            tracing::warn!(document.id = %document, "a refused update was not kept aside: many wait for that");
+            return;
+        };
+        let (store, bytes) = (self.options().store.clone(), bytes.clone());
+        self.shared.tasks.spawn(async move {
+            let hash = bytes_hash(&bytes);
+            if let Err(error) = store.put_quarantine(document, Some(member), hash, kept, &reason).await {
+                tracing::warn!(document.id = %document, %error, "a refused update was not kept aside");
+            }
+            drop(turn);
+        });
+    }
+
+    /// A turn to compare a document with a reload, unless others are at it.
+    pub(crate) fn turn_to_compare(&self) -> Option<OwnedSemaphorePermit> {
+        self.shared.comparisons.clone().try_acquire_owned().ok()
+    }
+
+    /// Whether a document that differs from a reload may be made again from its log, which is noted.
+    pub(crate) fn may_rebuild(&self, document: DocumentId) -> bool {
+        let mut rebuilt = self.shared.rebuilt.lock();
+        rebuilt.retain(|_, at| at.elapsed() < limits::REBUILD_INTERVAL);
+        let may = !rebuilt.contains_key(&document);
+        if may {
+            rebuilt.insert(document, Instant::now());
+            self.shared.lost.fetch_add(1, Ordering::Relaxed);
+        }
+        may
+    }
+
+    /// What each person may still ask for.
+    pub(crate) fn people(&self) -> &People {
+        &self.shared.people
+    }
+
     pub(crate) fn tasks(&self) -> &TaskTracker {
         &self.shared.tasks
     }
@@ -456,7 +548,7 @@ mod tests {
 
     use super::*;
     use crate::peer::{Outbox, Outgoing};
-    use crate::room::{Framing, Identity, Join, Message};
+    use crate::room::{Framing, Identity, Join, Message, PeerGuard, PeerMessage};
 
     async fn world() -> (RoomRegistry, [DocumentId; 2], MemberId) {
         let store = Arc::new(SqliteStore::in_memory().await.unwrap());
@@ -475,34 +567,51 @@ mod tests {
         (RoomRegistry::new(options, TaskTracker::new(), CancellationToken::new()), [one, two], member)
     }
 
-    /// A room in which something goes wrong is replaced, its peer is told, and another room goes on.
-    async fn replaced_after(fault: fn()) {
-        let (registry, [one, two], member) = world().await;
-        let (room, other) = (registry.open(one).await.unwrap(), registry.open(two).await.unwrap());
+    async fn join(
+        registry: &RoomRegistry,
+        room: &Room,
+        member: MemberId,
+        scope: Scope,
+    ) -> (Outbox, PeerGuard) {
         let outbox = Outbox::new();
         let join = Join {
             peer: PeerId::from_uuid(registry.options().ids.uuid()),
             identity: Identity { member, name: "Ada".into(), color: "#000000".into() },
-            scope: Scope::ReadWrite,
+            scope,
             framing: Framing::YWebsocket,
             outbox: outbox.slot(),
         };
-        let guard = room.join(join).await.unwrap();
-        let hash = Hash([7; 32]);
-        room.inner.vitals.applying(Some(hash));
-        room.inner.inbox.send(Message::Fault(fault)).await.unwrap();
+        (outbox, room.join(join).await.unwrap())
+    }
+
+    /// The frames a peer was sent until the room let go of it, and why it did.
+    async fn until_detached(outbox: &Outbox) -> (Vec<Bytes>, ErrorCode) {
         let told = async {
-            let mut batch = Vec::new();
+            let (mut frames, mut batch) = (Vec::new(), Vec::new());
             loop {
                 outbox.take(&mut batch).await;
-                let detached =
-                    |item: &Outgoing| matches!(item, Outgoing::Detached { code: ErrorCode::Internal, .. });
-                if batch.iter().any(detached) {
-                    return;
+                for item in batch.drain(..) {
+                    match item {
+                        Outgoing::Frame(frame) => frames.push(frame),
+                        Outgoing::Detached { code, .. } => return (frames, code),
+                        Outgoing::Behind(_) => {}
+                    }
                 }
             }
         };
-        tokio::time::timeout(Duration::from_secs(20), told).await.expect("the peer is told");
+        tokio::time::timeout(Duration::from_secs(20), told).await.expect("the peer is told")
+    }
+
+    /// A room in which something goes wrong is replaced, its peer is told, and another room goes on.
+    async fn replaced_after(fault: fn(&mut actor::RoomActor)) {
+        let (registry, [one, two], member) = world().await;
+        let (room, other) = (registry.open(one).await.unwrap(), registry.open(two).await.unwrap());
+        let (outbox, guard) = join(&registry, &room, member, Scope::ReadWrite).await;
+        let hash = Hash([7; 32]);
+        room.inner.vitals.applying(Some(hash));
+        room.inner.inbox.send(Message::Fault(fault)).await.unwrap();
+        let (_, code) = until_detached(&outbox).await;
+        assert_eq!(code, ErrorCode::Internal);
         other.read().await.expect("the other room goes on");
         let again = registry.open(one).await.unwrap();
         assert!(!Arc::ptr_eq(&again.inner, &room.inner));
@@ -515,12 +624,103 @@ mod tests {
     /// [S15] A room whose actor dies is replaced without touching others.
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_room_that_dies_is_replaced() {
-        replaced_after(|| panic!("a fault on purpose")).await;
+        replaced_after(|_| panic!("a fault on purpose")).await;
     }
 
     /// [S15] A room that stalls is replaced without touching others, and writes nothing any more.
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_room_that_stalls_is_replaced() {
-        replaced_after(|| std::thread::sleep(limits::ROOM_STALL * 2)).await;
+        replaced_after(|_| std::thread::sleep(limits::ROOM_STALL * 2)).await;
+    }
+
+    /// [S15] A machine that was suspended replaces no room: what counts is how often a room was looked at.
+    #[tokio::test]
+    async fn a_suspended_machine_replaces_no_room() {
+        let (registry, [one, _], _) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let look = |looks: &mut Looks| looks.look(std::iter::once(room.clone())).len();
+        let mut looks = Looks::default();
+        let vitals = &room.inner.vitals;
+        vitals.begin();
+        for _ in 0..STALL_LOOKS {
+            assert_eq!(look(&mut looks), 0, "however long these are apart");
+        }
+        vitals.begin();
+        for _ in 0..STALL_LOOKS {
+            assert_eq!(look(&mut looks), 0, "it is at something else");
+        }
+        assert_eq!(look(&mut looks), 1, "it is still at the same");
+        vitals.rest();
+        assert_eq!(look(&mut looks), 0);
+    }
+
+    const HELLO: &[u8] = b"\x01\x01\x09\x00\x04\x01\x07content\x05hello\x00";
+    const MORE: &[u8] = b"\x01\x01\x09\x05\x84\x09\x04\x06 world\x00";
+
+    /// [D31] A quiet room whose text is not what a reload gives is made again from its log, while peers are there.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn a_room_that_differs_from_a_reload_is_made_again() {
+        let (registry, [one, _], member) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let (outbox, guard) = join(&registry, &room, member, Scope::ReadWrite).await;
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
+        room.inner.inbox.send(Message::Fault(actor::RoomActor::garble)).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "something else");
+        let (_, code) = until_detached(&outbox).await;
+        assert_eq!(code, ErrorCode::Internal);
+        drop(guard);
+        assert_eq!(&*registry.open(one).await.unwrap().read().await.unwrap().text, "hello");
+        assert_eq!(registry.lost_rooms(), 1);
+        assert!(!registry.may_rebuild(one), "not again and again where it does not help");
+    }
+
+    /// [S20] After a commit that failed, whoever was told of an update may bring it back before its author does.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_relayed_and_not_committed_may_come_back_from_others() {
+        let (registry, [one, _], ada) = world().await;
+        let bob = MemberId::from_uuid(registry.options().ids.uuid());
+        let room = registry.open(one).await.unwrap();
+        let (outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
+        // From here on the room is not heard by the store.
+        room.inner.vitals.replaced.store(true, Ordering::Release);
+        guard.say(PeerMessage::Update(Bytes::from_static(MORE))).await.unwrap();
+        until_detached(&outbox).await;
+        let room = registry.open(one).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
+        let (_outbox, guard) = join(&registry, &room, bob, Scope::ReadWrite).await;
+        guard.say(PeerMessage::Step2(Bytes::from_static(MORE))).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello world");
+    }
+
+    /// [S19] A peer is asked again what the server lacks. What it brings is kept and told to others, and its answer
+    /// is not acknowledged; whoever may only read is not asked.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_peer_was_told_behind_our_back_is_found() {
+        let (registry, [one, _], ada) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let (outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        let bob = MemberId::from_uuid(registry.options().ids.uuid());
+        let (reader, reading) = join(&registry, &room, bob, Scope::ReadOnly).await;
+        for guard in [&guard, &reading] {
+            guard.say(PeerMessage::Step1(Bytes::from_static(&[0]))).await.unwrap();
+            guard.say(PeerMessage::Step2(Bytes::from_static(&[0, 0]))).await.unwrap();
+        }
+        for _ in 0..2 {
+            room.inner.inbox.send(Message::Fault(actor::RoomActor::resync_now)).await.unwrap();
+        }
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
+        drop((guard, reading));
+        let step_1s = |outbox: &Outbox| {
+            let mut batch = Vec::new();
+            outbox.try_take(&mut batch);
+            let is_step_1 = |item: &&Outgoing| matches!(item, Outgoing::Frame(frame) if frame[..2] == [0, 0]);
+            batch.iter().filter(is_step_1).count()
+        };
+        assert_eq!(step_1s(&outbox), 2, "one with the handshake, and one more until that is answered");
+        assert_eq!(step_1s(&reader), 1);
     }
 }

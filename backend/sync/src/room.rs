@@ -230,7 +230,7 @@ pub(crate) enum Message {
     Agent { agent: String, presence: Option<AgentPresence> },
     /// Something that goes wrong inside of the actor.
     #[cfg(test)]
-    Fault(fn()),
+    Fault(fn(&mut actor::RoomActor)),
     /// The scope of a person's peers changes; `None` closes them.
     Scope { member: MemberId, scope: Option<Scope> },
 }

@@ -91,3 +91,29 @@ fn hours_of_writing_at_the_same_end_are_taken() {
 fn hours_of_writing_at_the_same_top_are_taken() {
     apart(|person, line| person.prepend(&format!("line {line}\n")), 250);
 }
+
+/// All of a large text is replaced at once: what counts is what is there afterwards.
+#[test]
+fn all_of_a_large_text_can_be_replaced() {
+    let most = ensemble_protocol::limits::DOCUMENT_UNITS as u32;
+    let mut server = TextDocument::new();
+    let person = Person::new(7);
+    let mut send = |edit: &dyn Fn(&mut yrs::TransactionMut<'_>)| {
+        let mut transaction = person.doc.transact_mut();
+        edit(&mut transaction);
+        let bytes = bytes::Bytes::from(transaction.encode_update_v1());
+        drop(transaction);
+        let update = Update::read(&bytes).unwrap();
+        match admit(server.index(), &update, Route::Update, |_| Right::Own) {
+            Verdict::Admit(admitted) => server.take(&admitted, &bytes).is_ok(),
+            _ => false,
+        }
+    };
+    let (content, large) = (&person.content, "a".repeat(most as usize - 10));
+    assert!(send(&|transaction| content.insert(transaction, 0, &large)));
+    assert!(send(&|transaction| {
+        content.remove_range(transaction, 0, most - 10);
+        content.insert(transaction, 0, &large);
+    }));
+    assert!(!send(&|transaction| content.insert(transaction, 0, "eleven more")));
+}

@@ -100,6 +100,56 @@ fn damaged_updates_are_refused_or_harmless() {
     }
 }
 
+/// [S6] Deleting every other letter of a very large text means cutting it a million times: that is refused, and
+/// whatever somebody does in a large text by hand is not.
+#[test]
+fn an_update_that_deletes_in_too_many_places_is_refused() {
+    let most = ensemble_protocol::limits::UPDATE_WORK;
+    let mut document = TextDocument::new();
+    let block = |length: u32| Block {
+        units: UnitRange { client: 1, clock: 0, length },
+        origin: None,
+        right: None,
+        content: Content::Text("a".repeat(length as usize).into()),
+    };
+    let all = 2 * most + 4;
+    document
+        .load(
+            0,
+            &Update { groups: vec![Group { client: 1, blocks: vec![block(all)] }], deletes: vec![] }.write(),
+        )
+        .unwrap();
+    let every_other = |times: u32| {
+        let deletes = (0..times).map(|at| UnitRange { client: 1, clock: 2 * at, length: 1 }).collect();
+        Update { groups: Vec::new(), deletes }.write()
+    };
+    assert!(!take(&mut document, &every_other(most + 1), Route::Update));
+    assert_eq!(document.index().len(), all);
+    assert!(take(&mut document, &every_other(20_000), Route::Update));
+    check(&mut document, "after the refusal");
+}
+
+/// Text that is gone may be as long as clocks go, under several ids: places stay right beyond 32 bits.
+#[test]
+fn endless_text_that_is_gone_leaves_the_order_right() {
+    let mut document = TextDocument::new();
+    document.load(0, HELLO).unwrap();
+    let length = (1 << 31) - 2;
+    for client in 2..6 {
+        let units = UnitRange { client, clock: 0, length };
+        let origin = Some(Unit { client: 1, clock: 1 });
+        let right = Some(Unit { client: 1, clock: 2 });
+        let block = Block { units, origin, right, content: Content::Deleted };
+        let bytes = Update { groups: vec![Group { client, blocks: vec![block] }], deletes: vec![] }.write();
+        assert!(take(&mut document, &bytes, Route::Update));
+    }
+    // "hello" with a word at its end, whose neighbours stand beyond four times two thousand million units.
+    assert!(take(&mut document, b"\x01\x01\x07\x00\xc4\x01\x02\x01\x03\x01!\x00", Route::Update));
+    assert!(take(&mut document, b"\x01\x01\x08\x00\x84\x01\x04\x01?\x00", Route::Update));
+    assert_eq!(&*document.text(), "hel!lo?");
+    check(&mut document, "after text without end");
+}
+
 /// [S6] An update that would keep the server busy is refused before it does.
 #[test]
 fn an_update_that_asks_for_too_much_work_is_refused() {

@@ -29,6 +29,9 @@ use yrs::{
     ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, TextRef, Transact as _,
 };
 
+#[path = "rooms/budgets.rs"]
+mod budgets;
+
 /// A server without sockets.
 struct World {
     store: Arc<SqliteStore>,

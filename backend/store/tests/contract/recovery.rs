@@ -87,7 +87,7 @@ async fn updates_are_put_away() {
     .await;
 }
 
-/// [D24] What is kept aside is bounded by number and by bytes: the oldest goes first.
+/// [D30] What is kept aside is bounded by number and by bytes: the oldest goes first.
 #[tokio::test]
 async fn what_is_kept_aside_is_bounded() {
     let disk = Disk::new();

@@ -12,7 +12,7 @@ impl Index {
         self.seed ^= self.seed << 5;
         node.priority = self.seed;
         node.visible = node.own_visible();
-        node.total = node.length;
+        node.total = u64::from(node.length);
         if let Some(place) = self.free.pop() {
             self.nodes[place as usize] = node;
             place
@@ -26,24 +26,24 @@ impl Index {
         if node == NIL { 0 } else { self.nodes[node as usize].visible }
     }
 
-    pub(super) fn total_of(&self, node: u32) -> u32 {
+    pub(super) fn total_of(&self, node: u32) -> u64 {
         if node == NIL { 0 } else { self.nodes[node as usize].total }
     }
 
     pub(super) fn refresh(&mut self, at: u32) {
         let node = &self.nodes[at as usize];
         let visible = self.visible_of(node.left) + node.own_visible() + self.visible_of(node.right);
-        let total = self.total_of(node.left) + node.length + self.total_of(node.right);
+        let total = self.total_of(node.left) + u64::from(node.length) + self.total_of(node.right);
         let node = &mut self.nodes[at as usize];
         node.visible = visible;
         node.total = total;
     }
 
     /// Units before this one, deleted ones included.
-    pub(super) fn place_of(&self, id: Id) -> u32 {
+    pub(super) fn place_of(&self, id: Id) -> u64 {
         let mut at = self.node_of(id);
         let node = &self.nodes[at as usize];
-        let mut place = self.total_of(node.left) + (id.clock - node.id.clock);
+        let mut place = self.total_of(node.left) + u64::from(id.clock - node.id.clock);
         loop {
             let parent = self.nodes[at as usize].parent;
             if parent == NIL {
@@ -51,7 +51,7 @@ impl Index {
             }
             let node = &self.nodes[parent as usize];
             if node.right == at {
-                place += self.total_of(node.left) + node.length;
+                place += self.total_of(node.left) + u64::from(node.length);
             }
             at = parent;
         }

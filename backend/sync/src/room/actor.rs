@@ -17,7 +17,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
-use ensemble_protocol::id::{DocumentId, PeerId, TurnId, Version};
+use ensemble_protocol::id::{DocumentId, MemberId, PeerId, TurnId, Version};
 use ensemble_protocol::limits;
 use ensemble_store::{ClientOwner, Commit, Committed, DocumentKind, Hash, Slot, StoreError};
 use tokio::sync::{Notify, mpsc};
@@ -35,6 +35,7 @@ use crate::rate::Bucket;
 use crate::registry::{Lost, RoomRegistry, Vitals};
 
 mod commits;
+mod compare;
 mod edits;
 mod load;
 mod peers;
@@ -93,6 +94,11 @@ struct Peer {
     /// What it is known to hold.
     known: Vec<(u64, u32)>,
     news_since_known: u32,
+    /// When it is asked again for what we lack, how long after the last time that is, and how many changes there
+    /// were at that time.
+    ask_at: Instant,
+    ask_every: Duration,
+    changes_asked: u64,
 }
 
 /// Something that waits for the database.
@@ -132,6 +138,8 @@ pub(crate) struct RoomActor {
     version: Version,
     content: Content,
     owners: HashMap<u64, ClientOwner>,
+    /// Units each person has inserted, gone or not.
+    inserted: HashMap<MemberId, u64>,
     /// The id each turn writes under, with its next clock.
     writers: VecDeque<(TurnId, u64, u32)>,
     peers: BTreeMap<PeerId, Peer>,
@@ -149,6 +157,12 @@ pub(crate) struct RoomActor {
     updates_since_snapshot: u64,
     bytes_since_snapshot: usize,
     snapshot_pending: bool,
+    /// How often something was written.
+    changes: u64,
+    /// When something was written that was not compared with a reload yet.
+    uncompared: Option<Instant>,
+    /// Told when a reload does not give the live text.
+    differs: Arc<Notify>,
     active: Instant,
     failed: bool,
     /// Where the update being applied is written down, for the next process.
@@ -170,6 +184,12 @@ pub(crate) async fn open(
         DocumentKind::Tree => record.project.to_string().into(),
         DocumentKind::Turns => format!("{}/turns", record.project).into(),
     };
+    let mut inserted: HashMap<MemberId, u64> = HashMap::new();
+    for (client, next) in content.clocks() {
+        if let Some(ClientOwner::Member(member)) = owners.get(&client) {
+            *inserted.entry(*member).or_default() += u64::from(next);
+        }
+    }
     let (sender, inbox) = mpsc::channel(limits::ROOM_INBOX);
     let dropped = Arc::new(Notify::new());
     let inner = Arc::new(RoomInner {
@@ -192,6 +212,7 @@ pub(crate) async fn open(
         version: record.version(),
         content,
         owners,
+        inserted,
         writers: VecDeque::new(),
         peers: BTreeMap::new(),
         presence: Presence::default(),
@@ -207,6 +228,9 @@ pub(crate) async fn open(
         updates_since_snapshot: updates,
         bytes_since_snapshot: bytes,
         snapshot_pending: false,
+        changes: 0,
+        uncompared: None,
+        differs: Arc::default(),
         active: Instant::now(),
         failed: false,
         slot,
@@ -229,7 +253,7 @@ impl RoomActor {
         let mut sweep = tokio::time::interval(SWEEP);
         sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let stop = self.stop.clone();
-        let dropped = self.dropped.clone();
+        let (dropped, differs) = (self.dropped.clone(), self.differs.clone());
         loop {
             let presence_due = self.presence_due.unwrap_or_else(Instant::now);
             let may_take = self.pending.len() < limits::ROOM_UNCOMMITTED
@@ -240,6 +264,7 @@ impl RoomActor {
                 () = stop.cancelled() => break,
                 outcome = first_commit(&mut self.pending), if !self.pending.is_empty() => self.committed(outcome).await,
                 () = dropped.notified() => self.sweep_out().await,
+                () = differs.notified() => self.rebuild(),
                 () = tokio::time::sleep_until(presence_due), if self.presence_due.is_some() => self.tell_presence(),
                 message = self.inbox.recv(), if may_take => match message {
                     Some(message) => self.handle(message).await,
@@ -248,6 +273,8 @@ impl RoomActor {
                 _ = sweep.tick() => {
                     self.presence.expire(Instant::now());
                     self.schedule_presence();
+                    self.resync();
+                    self.compare_when_quiet();
                     if self.is_idle() {
                         break;
                     }
@@ -289,9 +316,16 @@ impl RoomActor {
         for (_, peer) in std::mem::take(&mut self.peers) {
             peer.outbox.detach(code, reason.to_owned());
         }
-        if !self.failed && self.updates_since_snapshot >= limits::SNAPSHOT_UPDATES / 10 {
+        let worth_keeping = self.updates_since_snapshot >= limits::SNAPSHOT_UPDATES / 10;
+        if !self.failed && worth_keeping {
             let (bytes, hash) = self.snapshot();
             self.keep_snapshot(bytes, hash).await;
+        } else if !self.failed && self.uncompared.is_some() && !self.registry.is_stopping() {
+            self.compare_at_last().await;
+        }
+        if self.failed {
+            // What was relayed and not committed is in some peers only, not always in its author's.
+            self.registry.recover(self.document);
         }
         if let Some(inner) = self.room.upgrade() {
             self.registry.forget(&Room { inner });
@@ -310,7 +344,7 @@ impl RoomActor {
             Message::Peer(peer, message) => self.peer_says(peer, message).await,
             Message::CatchUp(peer) => self.catch_up(peer),
             #[cfg(test)]
-            Message::Fault(fault) => fault(),
+            Message::Fault(fault) => fault(self),
             Message::Agent { agent, presence } => self.show_agent(&agent, presence.as_ref()),
             Message::Scope { member, scope } => self.change_scope(member, scope),
             message @ (Message::Read(_)

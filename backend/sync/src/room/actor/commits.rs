@@ -8,9 +8,10 @@ use ensemble_protocol::limits;
 use ensemble_protocol::sync::SyncMessage;
 use ensemble_store::{Committed, Hash, NewSnapshot, Store, StoreError, Write};
 
+use super::compare::{Kind, Reload, reload};
 use super::{Content, Pending, RoomActor, Then};
 use crate::admission::Admitted;
-use crate::document::{ReplicaDocument, snapshot_is_good, text_hash};
+use crate::document::text_hash;
 use crate::error::RoomError;
 use crate::registry::Vitals;
 use crate::room::Written;
@@ -110,6 +111,7 @@ impl RoomActor {
                     && bytes[..] != [0, 0]
                 {
                     replica.apply(&bytes);
+                    self.changed();
                     self.updates_since_snapshot += 1;
                     self.tell(News::Update(&bytes), None);
                 } else {
@@ -126,6 +128,7 @@ impl RoomActor {
         if let Content::Text(text) = &mut self.content {
             text.apply(admitted, bytes);
         }
+        self.changed();
         self.updates_since_snapshot += 1;
         self.tell(News::Update(bytes), None);
     }
@@ -181,6 +184,8 @@ impl RoomActor {
         let (bytes, hash) = self.snapshot();
         self.updates_since_snapshot = 0;
         self.bytes_since_snapshot = 0;
+        // It is compared before it is kept.
+        self.uncompared = None;
         let then = Then::Snapshot { bytes, hash };
         if self.pending.is_empty() {
             self.finish(then, None);
@@ -193,13 +198,18 @@ impl RoomActor {
     pub(super) fn spawn_snapshot(&self, bytes: Bytes, hash: Hash) {
         let snapshot = self.new_snapshot(bytes, hash);
         let store = self.registry.options().store.clone();
-        let is_text = matches!(self.content, Content::Text(_));
-        self.registry.tasks().spawn(async move { keep(store, snapshot, is_text).await });
+        let (kind, differs) = (self.kind(), self.differs.clone());
+        self.registry.tasks().spawn(async move {
+            if keep(store, snapshot, kind).await == Reload::Differs {
+                differs.notify_one();
+            }
+        });
     }
 
+    /// Where it differs, the room is closing anyway and is made again from the log.
     pub(super) async fn keep_snapshot(&self, bytes: Bytes, hash: Hash) {
         let snapshot = self.new_snapshot(bytes, hash);
-        keep(self.registry.options().store.clone(), snapshot, matches!(self.content, Content::Text(_))).await;
+        keep(self.registry.options().store.clone(), snapshot, self.kind()).await;
     }
 
     pub(super) fn new_snapshot(&self, bytes: Bytes, text_hash: Hash) -> NewSnapshot {
@@ -214,22 +224,14 @@ impl RoomActor {
 }
 
 /// Keeps a snapshot that, loaded on its own, gives what it was made of. Without one, loading takes longer.
-async fn keep(store: Arc<dyn Store>, snapshot: NewSnapshot, is_text: bool) {
+async fn keep(store: Arc<dyn Store>, snapshot: NewSnapshot, kind: Kind) -> Reload {
     let document = snapshot.document;
-    let (bytes, hash) = (snapshot.bytes.clone(), snapshot.text_hash);
-    let good = tokio::task::spawn_blocking(move || {
-        if is_text {
-            snapshot_is_good(&bytes, hash)
-        } else {
-            let mut replica = ReplicaDocument::new(2);
-            replica.load(0, &bytes).is_ok() && text_hash(&replica.canonical()) == hash
-        }
-    });
-    if !matches!(good.await, Ok(true)) {
+    if reload(kind, snapshot.bytes.clone(), snapshot.text_hash).await == Reload::Differs {
         tracing::error!(document.id = %document, "a snapshot does not give its document and was not kept");
-        return;
+        return Reload::Differs;
     }
     if let Err(error) = store.put_snapshot(snapshot).await {
         tracing::warn!(document.id = %document, %error, "a snapshot was not kept");
     }
+    Reload::Same
 }

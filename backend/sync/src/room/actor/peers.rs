@@ -73,6 +73,9 @@ impl RoomActor {
                 replies: Bucket::new(limits::PEER_LARGE_REPLIES),
                 known: Vec::new(),
                 news_since_known: 0,
+                ask_at: Instant::now(),
+                ask_every: limits::RESYNC,
+                changes_asked: 0,
             },
         );
         Ok(())
@@ -170,6 +173,12 @@ impl RoomActor {
         let diff = self.content.diff(&have);
         let clocks = self.content.clocks();
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        let document = self.document;
+        let work = (diff.len() / limits::REPLY_BYTES_PER_WORK) as f64;
+        let member = peer.identity.member;
+        if work > 0.0 && !self.registry.people().budget(document, member, |budget| budget.work.take(work)) {
+            return self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
+        }
         // Every reply carries the whole history of deletions; only one that also brings text counts.
         if diff.len() >= limits::LARGE_REPLY_BYTES && lacks(&have, &clocks) && !peer.replies.take(1.0) {
             return self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
@@ -187,15 +196,53 @@ impl RoomActor {
     pub(super) fn ask(&mut self, id: PeerId) {
         let ours = encode_state_vector(&self.content.clocks());
         if let Some(peer) = self.peers.get_mut(&id) {
-            peer.asked.push_back(false);
-            peer.outbox.reply(frames::sync(&peer.framing, SyncMessage::Step1(&ours)));
+            peer.ask(&ours);
         }
+    }
+
+    /// Asks peers again for what we lack, each every so often, so that nothing a peer holds stays unknown here: a
+    /// tab can have been told by another tab whose own connection was lost.
+    ///
+    /// Where something was written since the last time a peer is asked after [`limits::RESYNC`]; in a document in
+    /// which nothing happens less and less often, since each answer carries the whole history of deletions.
+    /// Whoever may only read, or has not answered yet, is not asked.
+    pub(super) fn resync(&mut self) {
+        let Content::Text(text) = &self.content else { return };
+        let (now, changes) = (Instant::now(), self.changes);
+        let mut ours = None;
+        for peer in self.peers.values_mut() {
+            let due = peer.heard && peer.asked.is_empty() && now >= peer.ask_at;
+            if !due || peer.scope == Scope::ReadOnly || peer.outbox.is_behind() {
+                continue;
+            }
+            peer.ask_every = if peer.changes_asked == changes {
+                (2 * peer.ask_every).min(limits::RESYNC_QUIET)
+            } else {
+                limits::RESYNC
+            };
+            peer.changes_asked = changes;
+            peer.ask_at = now + peer.ask_every;
+            peer.ask(ours.get_or_insert_with(|| encode_state_vector(&text.clocks())));
+        }
+    }
+
+    /// Asks everybody who is to be asked, as if it were time.
+    #[cfg(test)]
+    pub(crate) fn resync_now(&mut self) {
+        for peer in self.peers.values_mut().filter(|peer| peer.asked.is_empty()) {
+            peer.ask_at = Instant::now();
+        }
+        self.resync();
     }
 
     pub(super) async fn step_2(&mut self, id: PeerId, bytes: &Bytes) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let counted = peer.asked.pop_front().unwrap_or(false);
-        peer.heard = true;
+        if !peer.heard {
+            peer.heard = true;
+            peer.ask_at = Instant::now() + limits::RESYNC;
+            peer.changes_asked = self.changes;
+        }
         let scope = peer.scope;
         let Content::Text(text) = &self.content else {
             // A replica takes nothing from peers; a reply without insertions has nothing of theirs in it.
@@ -205,7 +252,7 @@ impl RoomActor {
         };
         let update = match Update::read(bytes) {
             Ok(update) => update,
-            Err(error) => return self.refuse(id, &Refusal::Malformed(error)),
+            Err(error) => return self.refuse_bytes(id, &Refusal::Malformed(error), bytes),
         };
         if scope == Scope::ReadOnly {
             let applied = !is_news(text.index(), &update);
@@ -224,7 +271,7 @@ impl RoomActor {
                 self.take(id, &admitted, &logged, counted, Route::Step2).await;
                 !admitted.left_out
             }
-            Verdict::Refuse(refusal) => return self.refuse(id, &refusal),
+            Verdict::Refuse(refusal) => return self.refuse_bytes(id, &refusal, bytes),
         };
         self.take_held(id, all).await;
     }
@@ -272,7 +319,7 @@ impl RoomActor {
                 return;
             }
             if self.take_update(id, &bytes).await == Taken::Held {
-                return self.refuse(id, &Refusal::Gap);
+                return self.refuse_bytes(id, &Refusal::Gap, &bytes);
             }
         }
         if over > 0 && !all {
@@ -287,7 +334,7 @@ impl RoomActor {
         let update = match Update::read(bytes) {
             Ok(update) => update,
             Err(error) => {
-                self.refuse(id, &Refusal::Malformed(error));
+                self.refuse_bytes(id, &Refusal::Malformed(error), bytes);
                 return Taken::Done;
             }
         };
@@ -298,7 +345,7 @@ impl RoomActor {
                 let logged = admitted.bytes(bytes);
                 self.take(id, &admitted, &logged, true, Route::Update).await;
             }
-            Verdict::Refuse(refusal) => self.refuse(id, &refusal),
+            Verdict::Refuse(refusal) => self.refuse_bytes(id, &refusal, bytes),
         }
         Taken::Done
     }
@@ -320,6 +367,16 @@ impl RoomActor {
             }
             Some(ClientOwner::Turn(_) | ClientOwner::Server) => Right::Reserved,
             None if self.presence.is_agent(client) => Right::Reserved,
+            // Whoever shows an id types under it next: nobody else may be first.
+            Some(ClientOwner::Nobody) | None
+                if self.presence.holder(client).is_some_and(|holder| holder != member) =>
+            {
+                if recovering {
+                    Right::GivenBack
+                } else {
+                    Right::Foreign
+                }
+            }
             // A page that loads its local store late sends everybody's text in an update. Under ids nobody knows
             // any more that would be taken for its own typing.
             Some(ClientOwner::Nobody) | None
@@ -342,7 +399,10 @@ impl RoomActor {
     ) {
         let hash = bytes_hash(logged);
         if self.registry.is_suspect(self.document, hash) {
-            return self.refuse(id, &Refusal::Suspect);
+            return self.refuse_bytes(id, &Refusal::Suspect, logged);
+        }
+        if let Err(refusal) = self.spend(id, admitted, route) {
+            return self.refuse(id, &refusal);
         }
         self.vitals(|vitals| vitals.applying(Some(hash)));
         if let Some(slot) = &mut self.slot {
@@ -356,34 +416,28 @@ impl RoomActor {
         self.vitals(|vitals| vitals.applying(None));
         let passed = match taken {
             Ok(passed) => passed,
-            Err(refusal) => return self.refuse(id, &refusal),
+            Err(refusal) => return self.refuse_bytes(id, &refusal, logged),
         };
         let work = f64::from(passed) + admitted.blocks.len() as f64;
-        let too_often = self.peers.get_mut(&id).is_some_and(|peer| !peer.work.take(work));
+        let document = self.document;
+        let people = self.registry.people();
+        let too_often = self.peers.get_mut(&id).is_some_and(|peer| {
+            let within = people.budget(document, peer.identity.member, |budget| budget.work.take(work));
+            !(peer.work.take(work) && within)
+        });
+        self.changed();
         self.tell(News::Update(logged), Some(id));
 
-        let recovering = self.recovering().is_some();
         let Some(peer) = self.peers.get(&id) else { return };
         let member = peer.identity.member;
         let mut author = Author { member: Some(member), connection: Some(id), turn: None, via: None };
         let mut clients = Vec::new();
         for (client, first, next) in admitted.advances() {
-            let owner = *self.owners.entry(client).or_insert_with(|| {
-                // In a reply somebody may give back what another had typed before a crash; that does not make
-                // it theirs. Their own id is the one they type under or announced.
-                if route == Route::Update || !recovering || peer.announced.contains(&client) {
-                    ClientOwner::Member(member)
-                } else {
-                    ClientOwner::Nobody
-                }
-            });
-            let owner = match owner {
-                ClientOwner::Nobody if route == Route::Update || peer.announced.contains(&client) => {
-                    self.owners.insert(client, ClientOwner::Member(member));
-                    ClientOwner::Member(member)
-                }
-                other => other,
-            };
+            let owner = self.owner_of_news(peer, client, route);
+            self.owners.insert(client, owner);
+            if let ClientOwner::Member(writer) = owner {
+                *self.inserted.entry(writer).or_default() += u64::from(next - first);
+            }
             match owner {
                 ClientOwner::Member(writer) if writer != member => {
                     author.member = Some(writer);
@@ -408,6 +462,54 @@ impl RoomActor {
         }
     }
 
+    /// Whose a client's new items are.
+    ///
+    /// In a reply somebody may give back what another had typed before a crash; that does not make it theirs. Their
+    /// own id is the one they type under or announced.
+    fn owner_of_news(&self, peer: &Peer, client: u64, route: Route) -> ClientOwner {
+        let known = self.owners.get(&client).copied();
+        match known {
+            None | Some(ClientOwner::Nobody) => {
+                let theirs = route == Route::Update
+                    || peer.announced.contains(&client)
+                    || (known.is_none() && self.recovering().is_none());
+                if theirs { ClientOwner::Member(peer.identity.member) } else { ClientOwner::Nobody }
+            }
+            Some(owner) => owner,
+        }
+    }
+
+    /// Counts what an update asks of everybody for ever: client ids, and units of somebody who has inserted very
+    /// many. Nothing was applied yet.
+    fn spend(&self, id: PeerId, admitted: &Admitted<'_>, route: Route) -> Result<(), Refusal> {
+        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
+        let member = peer.identity.member;
+        let (mut new_clients, mut given_back, mut units) = (0_u32, 0_u32, 0_u64);
+        for (client, first, next) in admitted.advances() {
+            let theirs = self.owner_of_news(peer, client, route) == ClientOwner::Member(member);
+            units += if theirs { u64::from(next - first) } else { 0 };
+            if !self.owners.contains_key(&client) {
+                *(if theirs { &mut new_clients } else { &mut given_back }) += 1;
+            }
+        }
+        let held = self.inserted.get(&member).copied().unwrap_or(0);
+        let many = held + units > limits::PERSON_UNITS;
+        if new_clients + given_back == 0 && !many {
+            return Ok(());
+        }
+        self.registry.people().budget(self.document, member, |budget| {
+            if !(budget.new_clients.take(f64::from(new_clients))
+                && budget.given_back.take(f64::from(given_back)))
+            {
+                return Err(Refusal::TooManyClients);
+            }
+            if many && !budget.units.take(units as f64) {
+                return Err(Refusal::TooManyUnits(limits::PERSON_UNITS));
+            }
+            Ok(())
+        })
+    }
+
     /// Acknowledges once everything handed in so far is committed.
     pub(super) fn acknowledge(&mut self, peer: PeerId, status: bool, applied: bool, echo: Option<Bytes>) {
         if !applied {
@@ -427,13 +529,24 @@ impl RoomActor {
         }
     }
 
-    /// Says no to an update and closes the document for the peer that sent it. Nothing of it is kept.
+    /// Refuses an update, and keeps its bytes aside where they are what is wrong.
+    fn refuse_bytes(&mut self, id: PeerId, refusal: &Refusal, bytes: &Bytes) {
+        if refusal.is_of_the_bytes()
+            && let Some(peer) = self.peers.get(&id)
+        {
+            let (document, member) = (self.document, peer.identity.member);
+            self.registry.keep_aside(document, member, bytes, refusal.to_string());
+        }
+        self.refuse(id, refusal);
+    }
+
+    /// Says no to an update and closes the document for the peer that sent it. Nothing of it is applied.
     pub(super) fn refuse(&mut self, id: PeerId, refusal: &Refusal) {
         tracing::warn!(document.id = %self.document, peer.id = %id, %refusal, "refused an update");
         self.acknowledge(id, true, false, None);
         let code = match refusal {
             Refusal::DocumentTooLarge(_) | Refusal::HeldTooMuch => ErrorCode::TooLarge,
-            Refusal::TooOften => ErrorCode::RateLimited,
+            Refusal::TooOften | Refusal::TooManyClients | Refusal::TooManyUnits(_) => ErrorCode::RateLimited,
             _ => ErrorCode::MalformedUpdate,
         };
         self.turn_out(id, code, refusal.to_string());
@@ -491,10 +604,13 @@ impl RoomActor {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let member = peer.identity.member;
         let owners = &self.owners;
+        let announced = &peer.announced;
         let reserved = |client| match owners.get(&client) {
-            Some(ClientOwner::Member(owner)) => *owner != member,
+            Some(ClientOwner::Member(owner)) if *owner != member => true,
             Some(ClientOwner::Turn(_) | ClientOwner::Server) => true,
-            Some(ClientOwner::Nobody) | None => false,
+            Some(ClientOwner::Member(_) | ClientOwner::Nobody) | None => {
+                announced.len() >= limits::PRESENCE_IDS_PER_PEER && !announced.contains(&client)
+            }
         };
         match self.presence.hear(id, &peer.identity, bytes, Instant::now(), reserved) {
             Ok(heard) => {
@@ -537,6 +653,14 @@ impl RoomActor {
         if self.presence.has_news() {
             self.presence_due = Some(now + limits::PRESENCE_INTERVAL);
         }
+    }
+}
+
+impl Peer {
+    /// Asks it for what we lack who have this; the answer is not acknowledged.
+    fn ask(&mut self, ours: &[u8]) {
+        self.asked.push_back(false);
+        self.outbox.reply(frames::sync(&self.framing, SyncMessage::Step1(ours)));
     }
 }
 
