@@ -268,6 +268,21 @@ impl Supervisor {
         self.get(project, turn).await
     }
 
+    /// Stops the turns somebody asked for in a project, for they may ask for none any more.
+    pub async fn interrupt_all_of(&self, project: ProjectId, member: MemberId) -> Result<(), AgentError> {
+        for record in self.shared.options.store.unfinished_turns().await? {
+            if record.project != project || record.by != member {
+                continue;
+            }
+            match self.interrupt(project, record.id).await {
+                // It ended by itself.
+                Ok(_) | Err(AgentError::TurnNotRunning(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
+
     /// A turn with its hunks.
     pub async fn get(&self, project: ProjectId, turn: TurnId) -> Result<rest::Turn, AgentError> {
         let record = self.record(project, turn).await?;

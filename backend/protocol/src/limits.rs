@@ -232,5 +232,14 @@ pub const TICKET_LIFE: Duration = Duration::from_secs(30);
 pub const TICKETS: usize = 100_000;
 /// How long a browser stays signed in without coming back.
 pub const SESSION_LIFE: Duration = Duration::from_hours(90 * 24);
+/// How long a browser stays signed in at the most, however often it comes back: a cookie that was copied is not
+/// good for ever.
+pub const SESSION_MOST: Duration = Duration::from_hours(365 * 24);
+/// How often it is looked whether a session or token has run out that has sockets open.
+pub const EXPIRY_CHECK: Duration = Duration::from_secs(5);
+/// Different sessions and tokens one socket may sign in with.
+pub const SIGN_INS_PER_SOCKET: usize = 32;
+/// Tokens of one person that are listed: the newest.
+pub const TOKENS_LISTED: u32 = 1_000;
 /// Characters of one answer to a person about what went wrong in a close frame: the standard's 123 bytes.
 pub const CLOSE_REASON_BYTES: usize = 123;

@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
 
-use crate::id::{DocumentId, HunkId, InviteId, MemberId, ProjectId, Role, SessionId, TurnId, Version};
+use crate::id::{
+    DocumentId, HunkId, InviteId, MemberId, ProjectId, Role, SessionId, TokenId, TurnId, Version,
+};
 
 /// A moment, RFC 3339 in UTC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
@@ -119,6 +121,23 @@ bodies! {
             last_seen_at: Timestamp,
             /// When it is signed out, unless it comes back before.
             expires_at: Timestamp,
+            /// Whether it is the one that asks.
+            current: bool,
+        }
+        /// A bearer token of the caller, without its secret.
+        Token {
+            /// Its id.
+            id: TokenId,
+            /// What it is called.
+            name: String,
+            /// The only project it opens; all of the caller's where it is none.
+            project: Option<ProjectId>,
+            /// The most it may do, whatever the caller may.
+            role: Role,
+            /// When it was made.
+            created_at: Timestamp,
+            /// When it ends, if ever.
+            expires_at: Option<Timestamp>,
             /// Whether it is the one that asks.
             current: bool,
         }

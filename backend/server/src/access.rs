@@ -51,6 +51,8 @@ pub struct Access {
     pub project: Project,
     /// As what: the member's role, or less where the token is limited.
     pub role: Role,
+    /// The member's role, whatever they signed in with.
+    pub granted: Role,
 }
 
 impl Access {
@@ -91,7 +93,7 @@ pub async fn enter(store: &Arc<dyn Store>, caller: Caller, project: ProjectId) -
     let limit = caller.limit();
     let membership = store.membership(project, caller.member.id).await?.ok_or_else(not_in_project)?;
     let project = store.project(project).await?.ok_or_else(not_in_project)?;
-    Ok(Access { caller, project, role: membership.role.min(limit) })
+    Ok(Access { caller, project, role: membership.role.min(limit), granted: membership.role })
 }
 
 /// The refusal of who is not in a project.

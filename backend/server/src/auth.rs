@@ -18,6 +18,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
 
+use crate::connections::Crowd;
 use crate::error::ApiError;
 use crate::sessions::Sockets;
 
@@ -37,6 +38,8 @@ pub enum Credential {
     Session(SessionId),
     /// A bearer token, with what it is limited to.
     Token {
+        /// Which one.
+        id: TokenId,
         /// The only project it opens; every project of the member where it is none.
         project: Option<ProjectId>,
         /// The most it may do.
@@ -130,19 +133,27 @@ impl Tickets {
 #[derive(Clone)]
 pub struct Auth {
     pub(crate) store: Arc<dyn Store>,
-    clock: Arc<dyn Clock>,
+    pub(crate) clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     tickets: Arc<Mutex<Tickets>>,
-    /// The sockets that end with their sessions.
+    /// The sockets that end with what they signed in with.
     pub(crate) sockets: Arc<Mutex<Sockets>>,
+    /// Places for sockets, by person.
+    pub(crate) places: Crowd<MemberId>,
     /// Lets one person make the first project of a server that is not open.
     first: Arc<Mutex<Option<Hash>>>,
 }
 
 impl Auth {
     /// Works on these.
-    pub fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, ids: Arc<dyn Ids>) -> Self {
-        Self { store, clock, ids, tickets: Arc::default(), sockets: Arc::default(), first: Arc::default() }
+    pub(crate) fn new(
+        store: Arc<dyn Store>,
+        clock: Arc<dyn Clock>,
+        ids: Arc<dyn Ids>,
+        places: Crowd<MemberId>,
+    ) -> Self {
+        let sockets = Arc::default();
+        Self { store, clock, ids, tickets: Arc::default(), sockets, places, first: Arc::default() }
     }
 
     /// Who sent this request, by bearer token or else by cookie.
@@ -173,7 +184,10 @@ impl Auth {
         }
         let token = self.store.token_by_hash(hash(token)).await?.ok_or_else(unknown)?;
         let member = self.store.member(token.member).await?.ok_or_else(unknown)?;
-        Ok(Caller { member, credential: Credential::Token { project: token.project, role: token.role } })
+        Ok(Caller {
+            member,
+            credential: Credential::Token { id: token.id, project: token.project, role: token.role },
+        })
     }
 
     async fn session(&self, secret: &str) -> Result<Option<Caller>, ApiError> {
@@ -181,7 +195,8 @@ impl Auth {
         let Some(member) = self.store.member(session.member).await? else { return Ok(None) };
         let now = self.clock.now();
         if now - session.last_seen_at > SESSION_TOUCH {
-            let touch = Change::TouchSession { id: session.id, expires_at: now + limits::SESSION_LIFE };
+            let expires_at = (now + limits::SESSION_LIFE).min(session.created_at + limits::SESSION_MOST);
+            let touch = Change::TouchSession { id: session.id, expires_at };
             self.store.commit(Write::changes([touch])).await?;
         }
         Ok(Some(Caller { member, credential: Credential::Session(session.id) }))
@@ -298,12 +313,13 @@ mod tests {
 
     async fn auth_at(clock: &Arc<ManualClock>) -> (Auth, Caller) {
         let store = Arc::new(SqliteStore::in_memory_with(clock.clone()).await.unwrap());
-        let auth = Auth::new(store, clock.clone(), Arc::new(SeededIds::new(1)));
+        let auth = Auth::new(store, clock.clone(), Arc::new(SeededIds::new(1)), Crowd::new(10, 10));
         let id = MemberId::from_uuid(auth.ids.uuid());
         let change = Change::CreateMember { id, name: "Ada".into(), color: "#123456".into() };
         auth.store.commit(Write::changes([change])).await.unwrap();
         let member = auth.store.member(id).await.unwrap().unwrap();
-        (auth, Caller { member, credential: Credential::Token { project: None, role: Role::Owner } })
+        let id = TokenId::from_uuid(auth.ids.uuid());
+        (auth, Caller { member, credential: Credential::Token { id, project: None, role: Role::Owner } })
     }
 
     #[tokio::test]
@@ -334,6 +350,25 @@ mod tests {
         }
         clock.advance(limits::SESSION_LIFE);
         assert!(auth.caller(&headers, "ensemble").await.unwrap().is_none(), "it is over");
+    }
+
+    #[tokio::test]
+    async fn a_session_does_not_last_for_ever() {
+        let clock = Arc::new(ManualClock::default());
+        let (auth, caller) = auth_at(&clock).await;
+        let (secret, change) = auth.new_session(caller.member.id);
+        auth.store.commit(Write::changes([change])).await.unwrap();
+        let mut headers = HeaderMap::new();
+        headers.insert(COOKIE, format!("ensemble={}", secret.text()).parse().unwrap());
+        let step = limits::SESSION_LIFE / 2;
+        let mut lived = step;
+        clock.advance(step);
+        while auth.caller(&headers, "ensemble").await.unwrap().is_some() {
+            clock.advance(step);
+            lived += step;
+            assert!(lived <= limits::SESSION_MOST + step, "it is extended for ever");
+        }
+        assert!(lived >= limits::SESSION_MOST, "it lasted as long as it may: {lived:?}");
     }
 
     #[tokio::test]

@@ -7,7 +7,7 @@ use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{FromRequest, FromRequestParts, RawPathParams, Request};
 use ensemble_protocol::error::ErrorCode;
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, SessionId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, SessionId, TokenId, TurnId};
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 
@@ -129,6 +129,7 @@ named! {
     InviteId "invite" InviteNotFound;
     MemberId "member" NotFound;
     SessionId "session" NotFound;
+    TokenId "token" NotFound;
 }
 
 /// An id from the path; text that is no id names nothing.

@@ -117,7 +117,9 @@ impl Server {
         } else if recovery.unclean_stop {
             rooms.recover_all(Lost::Uncommitted);
         }
-        let auth = Auth::new(store.clone(), clock.clone(), ids.clone());
+        let connections = &config.limits.connections;
+        let places = Crowd::new(connections.most, connections.sockets_per_person);
+        let auth = Auth::new(store.clone(), clock.clone(), ids.clone(), places);
         let commands = Commands::new(Parts {
             store: store.clone(),
             rooms: rooms.clone(),
@@ -243,6 +245,8 @@ impl Server {
             tasks: http.clone(),
         };
         let accepting = http.spawn("http", connections.accept(listener));
+        let expiry = self.auth.clone().close_expired(self.config.limits.sockets.expiry, http.stop.clone());
+        http.spawn("expiry", expiry);
         info!("listening on {address}");
 
         tokio::select! {

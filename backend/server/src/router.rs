@@ -57,6 +57,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(at::members::change, at::members::remove))
         .routes(routes!(at::sessions::list))
         .routes(routes!(at::sessions::end))
+        .routes(routes!(at::tokens::list))
+        .routes(routes!(at::tokens::end))
         .routes(routes!(at::join::join))
         .routes(routes!(at::documents::list, at::documents::create))
         .routes(routes!(at::documents::rename, at::documents::delete))

@@ -11,6 +11,7 @@ pub(crate) mod members;
 pub(crate) mod projects;
 pub(crate) mod sessions;
 pub(crate) mod tickets;
+pub(crate) mod tokens;
 pub(crate) mod turns;
 
 use std::sync::Arc;

@@ -1,39 +1,73 @@
-//! The sessions of browsers, and the sockets that were opened by them and end with them.
+//! The sessions and tokens people sign in with, and the sockets that were opened by them and end with them.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ensemble_protocol::error::ErrorCode;
-use ensemble_protocol::id::SessionId;
-use ensemble_store::{Change, Session, Write};
+use ensemble_protocol::id::{MemberId, SessionId, TokenId};
+use ensemble_protocol::limits;
+use ensemble_store::{Change, Session, StoreError, Token, Write};
 use parking_lot::Mutex;
+use time::OffsetDateTime;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
+use tracing::warn;
 
 use crate::auth::{Auth, Caller, Credential, not_signed_in};
+use crate::connections::Place;
 use crate::error::ApiError;
 
-/// The open sockets of each session.
+/// What a socket was opened with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Key {
+    /// A browser's session, by way of a ticket.
+    Session(SessionId),
+    /// A bearer token.
+    Token(TokenId),
+}
+
+impl Caller {
+    /// What they signed in with.
+    pub(crate) const fn key(&self) -> Key {
+        match self.credential {
+            Credential::Session(id) => Key::Session(id),
+            Credential::Token { id, .. } => Key::Token(id),
+        }
+    }
+}
+
+/// The open sockets of each session and token.
 #[derive(Debug, Default)]
 pub(crate) struct Sockets {
-    open: HashMap<SessionId, Vec<(u64, CancellationToken)>>,
+    open: HashMap<Key, Opened>,
     next: u64,
 }
 
-/// A socket's note with its session; taken away when dropped.
+#[derive(Debug)]
+struct Opened {
+    /// When it runs out, as far as is known.
+    expires_at: Option<OffsetDateTime>,
+    member: MemberId,
+    sockets: Vec<(u64, CancellationToken)>,
+}
+
+/// A socket's note with what it was opened with; taken away when dropped.
 #[derive(Debug)]
 pub(crate) struct Held {
     sockets: Arc<Mutex<Sockets>>,
-    session: SessionId,
+    key: Key,
     number: u64,
+    _place: Place<MemberId>,
 }
 
 impl Drop for Held {
     fn drop(&mut self) {
         let mut sockets = self.sockets.lock();
-        if let Some(open) = sockets.open.get_mut(&self.session) {
-            open.retain(|(number, _)| *number != self.number);
-            if open.is_empty() {
-                sockets.open.remove(&self.session);
+        if let Some(opened) = sockets.open.get_mut(&self.key) {
+            opened.sockets.retain(|(number, _)| *number != self.number);
+            if opened.sockets.is_empty() {
+                sockets.open.remove(&self.key);
             }
         }
     }
@@ -52,39 +86,116 @@ impl Auth {
             return Err(ApiError::new(ErrorCode::NotFound, "there is no such session"));
         }
         self.store.commit(Write::changes([Change::DeleteSession { id }])).await?;
-        let open = self.sockets.lock().open.remove(&id).unwrap_or_default();
-        for (_, ended) in open {
-            ended.cancel();
-        }
+        self.close_sockets(Key::Session(id));
         Ok(())
     }
 
-    /// Has a socket told by `ended` when the session that opened it ends; nothing for a bearer token.
-    pub(crate) async fn hold(
-        &self,
-        caller: &Caller,
-        ended: &CancellationToken,
-    ) -> Result<Option<Held>, ApiError> {
-        let Credential::Session(session) = caller.credential else { return Ok(None) };
+    /// The newest tokens of the caller.
+    pub(crate) async fn tokens(&self, caller: &Caller) -> Result<Vec<Token>, ApiError> {
+        whole(caller)?;
+        Ok(self.store.tokens_of(caller.member.id, limits::TOKENS_LISTED).await?)
+    }
+
+    /// Makes a token of the caller useless, and closes its sockets.
+    pub(crate) async fn end_token(&self, caller: &Caller, id: TokenId) -> Result<(), ApiError> {
+        // A token may end itself, whatever else it may: it is then worth nothing to whoever has it.
+        if caller.key() != Key::Token(id) {
+            whole(caller)?;
+        }
+        let token = self.store.token(id).await?.filter(|token| token.member == caller.member.id);
+        if token.is_none() {
+            return Err(ApiError::new(ErrorCode::NotFound, "there is no such token"));
+        }
+        self.store.commit(Write::changes([Change::DeleteToken { id }])).await?;
+        self.close_sockets(Key::Token(id));
+        Ok(())
+    }
+
+    fn close_sockets(&self, key: Key) {
+        let opened = self.sockets.lock().open.remove(&key);
+        for (_, ended) in opened.into_iter().flat_map(|opened| opened.sockets) {
+            ended.cancel();
+        }
+    }
+
+    /// Has a socket told by `ended` when the session or token that opened it ends, and takes a place among the
+    /// sockets of its person.
+    pub(crate) async fn hold(&self, caller: &Caller, ended: &CancellationToken) -> Result<Held, ApiError> {
+        let (key, member) = (caller.key(), caller.member.id);
+        let place = self.places.enter(Some(member)).map_err(|_| {
+            ApiError::new(ErrorCode::RateLimited, "as many connections of this person are open as may be")
+        })?;
         let number = {
             let mut sockets = self.sockets.lock();
             sockets.next += 1;
             let number = sockets.next;
-            sockets.open.entry(session).or_default().push((number, ended.clone()));
+            let opened = sockets.open.entry(key).or_insert_with(|| Opened {
+                expires_at: None,
+                member,
+                sockets: Vec::new(),
+            });
+            opened.sockets.push((number, ended.clone()));
             number
         };
-        let held = Held { sockets: self.sockets.clone(), session, number };
-        // It may have ended between the ticket and now.
-        let sessions = self.store.sessions_of(caller.member.id).await?;
-        if sessions.iter().any(|kept| kept.id == session) {
-            Ok(Some(held))
-        } else {
-            Err(not_signed_in("this browser was signed out"))
+        let held = Held { sockets: self.sockets.clone(), key, number, _place: place };
+        // It may have ended between the sign-in and now.
+        let life = self.life_of(member, key).await?;
+        let expires_at = life.ok_or_else(|| not_signed_in("this sign-in has ended"))?;
+        if let Some(opened) = self.sockets.lock().open.get_mut(&key) {
+            opened.expires_at = expires_at;
+        }
+        Ok(held)
+    }
+
+    /// When a session or token ends, if ever; nothing if it has.
+    async fn life_of(
+        &self,
+        member: MemberId,
+        key: Key,
+    ) -> Result<Option<Option<OffsetDateTime>>, StoreError> {
+        match key {
+            Key::Session(id) => {
+                let sessions = self.store.sessions_of(member).await?;
+                let session = sessions.into_iter().find(|session| session.id == id);
+                Ok(session.map(|session| Some(session.expires_at)))
+            }
+            Key::Token(id) => Ok(self.store.token(id).await?.map(|token| token.expires_at)),
+        }
+    }
+
+    /// Closes the sockets of sessions and tokens that run out, until told to stop.
+    pub(crate) async fn close_expired(self, every: Duration, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(every);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = ticks.tick() => {}
+                () = stop.cancelled() => return,
+            }
+            let now = self.clock.now();
+            let due: Vec<(Key, MemberId)> = {
+                let sockets = self.sockets.lock();
+                let due =
+                    sockets.open.iter().filter(|(_, opened)| opened.expires_at.is_some_and(|at| at <= now));
+                due.map(|(key, opened)| (*key, opened.member)).collect()
+            };
+            for (key, member) in due {
+                // A session that was used meanwhile lasts longer.
+                match self.life_of(member, key).await {
+                    Ok(None) => self.close_sockets(key),
+                    Ok(Some(expires_at)) => {
+                        if let Some(opened) = self.sockets.lock().open.get_mut(&key) {
+                            opened.expires_at = expires_at;
+                        }
+                    }
+                    Err(error) => warn!("it could not be read whether a sign-in has ended: {error}"),
+                }
+            }
         }
     }
 }
 
-/// A token for one project is for that project, and says nothing about a person's browsers.
+/// A token for one project is for that project, and says nothing about a person's browsers and other tokens.
 fn whole(caller: &Caller) -> Result<(), ApiError> {
     match caller.credential {
         Credential::Token { project: Some(_), .. } => {

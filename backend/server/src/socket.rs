@@ -256,11 +256,15 @@ async fn take_seat(
         };
         match room.join(join).await {
             Ok(guard) => {
+                if target_is_text(target) {
+                    // A raise of the role is told to all of a person's peers; a limited token stays limited.
+                    guard.limit(scope_of(access.caller.limit())).await;
+                }
                 // What changed since the role was read was told to those in the room then, not to this one.
                 let membership = state.store.membership(access.project.id, member.id).await?;
-                let role = membership.ok_or_else(access::not_in_project)?.role.min(access.caller.limit());
-                if target_is_text(target) && scope_of(role) != scope {
-                    guard.room().set_scope(member.id, Some(scope_of(role))).await;
+                let granted = membership.ok_or_else(access::not_in_project)?.role;
+                if target_is_text(target) && granted != access.granted {
+                    guard.room().set_scope(member.id, Some(scope_of(granted))).await;
                 }
                 return Ok(Seat { guard, slot });
             }

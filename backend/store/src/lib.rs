@@ -22,7 +22,7 @@ mod write;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -152,6 +152,12 @@ pub trait Store: Send + Sync + 'static {
 
     /// The token with this hash, unless it is over.
     async fn token_by_hash(&self, hash: Hash) -> Result<Option<Token>, StoreError>;
+
+    /// A token, unless it is over.
+    async fn token(&self, id: TokenId) -> Result<Option<Token>, StoreError>;
+
+    /// Up to `limit` tokens of a person that are not over, newest first.
+    async fn tokens_of(&self, member: MemberId, limit: u32) -> Result<Vec<Token>, StoreError>;
 
     /// An invite, whether or not it still works.
     async fn invite(&self, id: InviteId) -> Result<Option<Invite>, StoreError>;

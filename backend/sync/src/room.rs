@@ -233,6 +233,8 @@ pub(crate) enum Message {
     Fault(fn(&mut actor::RoomActor)),
     /// The scope of a person's peers changes; `None` closes them.
     Scope { member: MemberId, scope: Option<Scope> },
+    /// A peer may do no more than this, whatever its person may.
+    AtMost(PeerId, Scope),
 }
 
 /// The handle of a room.
@@ -383,6 +385,12 @@ impl PeerGuard {
     pub async fn say(&self, message: PeerMessage) -> Result<(), RoomError> {
         let closed = |_| RoomError::Closed(self.room.inner.document);
         self.room.inner.inbox.send(Message::Peer(self.peer, message)).await.map_err(closed)
+    }
+
+    /// Lets this peer do no more than this, also when its person may do more: what it signed in with is limited.
+    pub async fn limit(&self, most: Scope) {
+        // A room that closed lets nobody do anything.
+        let _ = self.room.inner.inbox.send(Message::AtMost(self.peer, most)).await;
     }
 
     /// Asks for one diff in place of what was dropped while this peer was behind.

@@ -31,6 +31,9 @@ impl Commands {
             };
             this.commit_tree(&project, write).await?;
             this.rooms.set_scope(project.id, member.id, Some(scope_of(role))).await;
+            if role < Action::Prompt.needs() {
+                this.turns().interrupt_all_of(project.id, member.id).await?;
+            }
             Ok(rest::Member { id: member.id, name: member.name, color: member.color, role })
         })
         .await
@@ -51,6 +54,7 @@ impl Commands {
             };
             this.commit_tree(&project, write).await?;
             this.rooms.set_scope(project.id, member.id, None).await;
+            this.turns().interrupt_all_of(project.id, member.id).await?;
             Ok(())
         })
         .await

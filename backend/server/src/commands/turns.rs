@@ -6,7 +6,7 @@ use ensemble_protocol::id::{HunkId, TurnId};
 use ensemble_protocol::rest;
 
 use super::Commands;
-use crate::access::{Access, Action};
+use crate::access::{self, Access, Action};
 use crate::error::ApiError;
 
 impl Commands {
@@ -20,15 +20,23 @@ impl Commands {
         self.rates.check_turn(access.caller.member.id)?;
         // The tree is what tells pages the agent's name, and the turn what it may see.
         self.open_tree(&access.project).await?;
+        let project = access.project.id;
         let start = StartTurn {
-            project: access.project.id,
+            project,
             member: access.caller.member.id,
             prompt: request.prompt,
             agent: request.agent,
             document: request.document,
             selection: request.selection,
         };
-        Ok(self.turns().start(start).await?)
+        let turn = self.turns().start(start).await?;
+        // Who was taken out while the turn was being recorded was not known to have one.
+        let access = access::enter(&self.store, access.caller.clone(), project).await;
+        if let Err(error) = access.and_then(|access| access.authorize(Action::Prompt)) {
+            let _ = self.turns().interrupt(project, turn.id).await;
+            return Err(error);
+        }
+        Ok(turn)
     }
 
     /// Stops a turn.

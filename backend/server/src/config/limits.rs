@@ -191,6 +191,8 @@ pub struct SocketTimes {
     pub sign_in: Duration,
     /// A socket that takes nothing for so long is closed.
     pub unread: Duration,
+    /// How often it is looked whether what sockets signed in with has run out.
+    pub expiry: Duration,
 }
 
 impl Default for SocketTimes {
@@ -200,6 +202,7 @@ impl Default for SocketTimes {
             silence: limits::SILENCE_LIMIT,
             sign_in: limits::SIGN_IN_LIMIT,
             unread: limits::UNREAD_LIMIT,
+            expiry: limits::EXPIRY_CHECK,
         }
     }
 }

@@ -32,7 +32,7 @@ use tracing::{Instrument as _, debug, info_span};
 
 use self::attach::{Open, SigningIn, attach, check_name};
 use super::{End, KeepAlive, NOTES, Note, Opened, Pace, Received, Target, UnderstandsPings, Upgrade, Writer};
-use crate::access;
+use crate::access::{self, scope_of};
 use crate::commands::rpc;
 use crate::connections::Line;
 use crate::error::ApiError;
@@ -357,10 +357,12 @@ impl Connection {
         };
         match checked.await {
             Ok(access) => {
-                let (target, before) = (open.target, open.access.scope());
-                let scope = super::scope_at(&access, target);
-                if access.scope() != before {
-                    open.seat.guard.room().set_scope(access.caller.member.id, Some(scope)).await;
+                let scope = super::scope_at(&access, open.target);
+                if super::target_is_text(open.target) {
+                    // The token may be a weaker or stronger one than before, and the role another.
+                    open.seat.guard.limit(scope_of(access.caller.limit())).await;
+                    let granted = Some(scope_of(access.granted));
+                    open.seat.guard.room().set_scope(access.caller.member.id, granted).await;
                 }
                 self.outbox.send(wire::authenticated_frame(address, scope));
                 if let Some(Attachment { stage: Stage::Open(open), .. }) = self.addresses.get_mut(address) {

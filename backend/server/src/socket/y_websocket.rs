@@ -86,7 +86,7 @@ async fn take_seat(
     token: &str,
     outbox: &Outbox,
     ended: &CancellationToken,
-) -> Result<(Seat, Option<Held>), ApiError> {
+) -> Result<(Seat, Held), ApiError> {
     let caller = super::sign_in(&state.auth, tickets, token).await?;
     let held = state.auth.hold(&caller, ended).await?;
     let address = Address::read(address)?;

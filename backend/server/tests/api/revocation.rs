@@ -13,6 +13,11 @@ fn browser_of(server: &TestServer, cookie: Option<String>) -> Api {
     browser
 }
 
+/// So slowly that a turn is at work for as long as a test takes.
+fn slowly(config: &mut ensemble_server::config::Config) {
+    config.model = ensemble_server::config::ModelConfig::Demo { tokens_per_second: 1 };
+}
+
 async fn id_of(api: &Api) -> String {
     api.get("/api/v1/me").await.json()["id"].as_str().unwrap().into()
 }
@@ -124,4 +129,211 @@ async fn a_session_that_ends_takes_its_sockets_with_it() {
     assert_eq!(again.attach(&project, &late).await, Err("not_signed_in".into()));
     let made = programs.call(&project, 1, "document.create", json!({"path": "still.txt"})).await;
     assert!(made["result"]["id"].is_string(), "{made}");
+}
+
+/// [A12] A higher role lifts the sockets of a person, but none that was opened with a token for less.
+#[tokio::test]
+async fn a_limited_token_stays_limited_when_the_role_rises() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let address = format!("{project}/{id}");
+    let weak = server.member(&ada, &project, "viewer", "Bob").await;
+    let mut reading = weak.socket().await;
+    let copy = reading.join(&address, weak.token()).await;
+    let plain = format!("/sync/{project}/{id}?token={}", weak.token());
+    let mut plain = Socket::open(&server.url, &plain, &[]).await.unwrap();
+    plain.send(vec![0, 0, 1, 0]).await;
+    plain.next().await.unwrap();
+
+    let member = format!("/api/v1/projects/{project}/members/{}", id_of(&weak).await);
+    assert_eq!(ada.patch(&member, json!({"role": "editor"})).await.status, StatusCode::OK);
+    let typed = copy.insert(0, "x");
+    reading.sync(&address, SyncMessage::Update(&typed)).await;
+    assert!(!reading.wait_for(&address, status).await, "the token is for reading");
+    let mut frame = vec![0, 1, 2, 0, 0];
+    SyncMessage::Update(&typed).write(&mut frame);
+    plain.send(frame).await;
+    weak.post(&format!("/api/v1/projects/{project}/documents"), json!({"path": "b.txt"}))
+        .await
+        .expect_problem(403, "read_only");
+
+    // The same person with a better token, on another socket and then on this one.
+    let invite = ada.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "editor"})).await;
+    let joined = weak.post("/api/v1/join", json!({"secret": invite.json()["secret"]})).await;
+    assert_eq!(joined.json()["role"], "editor", "{}", joined.text);
+    let strong = joined.json()["token"].as_str().unwrap().to_owned();
+    let mut writing = weak.socket().await;
+    let other = writing.join(&address, &strong).await;
+    assert_eq!(other.text(), "", "nothing came through the weak token");
+    writing.sync(&address, SyncMessage::Update(&other.insert(0, "y"))).await;
+    assert!(writing.wait_for(&address, status).await);
+    reading.sync(&address, SyncMessage::Update(&typed)).await;
+    assert!(!reading.wait_for(&address, status).await, "the other socket lifts nothing here");
+
+    assert_eq!(reading.attach(&address, &strong).await, Ok("read-write".into()));
+    reading.sync(&address, SyncMessage::Update(&typed)).await;
+    assert!(reading.wait_for(&address, status).await, "now it is signed in with the better one");
+    assert_eq!(reading.attach(&address, weak.token()).await, Ok("readonly".into()));
+    reading.sync(&address, SyncMessage::Update(&copy.insert(0, "z"))).await;
+    assert!(!reading.wait_for(&address, status).await);
+    writing.sync(&address, SyncMessage::Update(&other.insert(0, "w"))).await;
+    assert!(writing.wait_for(&address, status).await, "and the other socket is as it was");
+}
+
+/// [A16] A person sees the tokens of their programs and revokes them; sockets close with them, and no others.
+#[tokio::test]
+async fn a_token_that_is_revoked_takes_its_sockets_with_it() {
+    let server = TestServer::start().await;
+    let made = server.stranger().post("/api/v1/projects", json!({"name": "Test", "your_name": "Ada"})).await;
+    let project = made.json()["project"]["id"].as_str().unwrap().to_owned();
+    let browser = browser_of(&server, made.cookie());
+    let mut program = server.stranger();
+    program.token = Some(made.json()["token"].as_str().unwrap().into());
+    let id = program.document(&project, "a.txt", "").await;
+    let invite =
+        program.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "editor"})).await;
+    let second = program.post("/api/v1/join", json!({"secret": invite.json()["secret"]})).await;
+    let mut other = server.stranger();
+    other.token = Some(second.json()["token"].as_str().unwrap().into());
+
+    let mut socket = program.socket().await;
+    socket.join(&project, program.token()).await;
+    let path = format!("/sync/{project}/{id}?token={}", program.token());
+    let mut plain = Socket::open(&server.url, &path, &[]).await.unwrap();
+    plain.send(vec![0, 0, 1, 0]).await;
+    plain.next().await.unwrap();
+    let mut others = other.socket().await;
+    others.join(&project, other.token()).await;
+
+    let tokens = browser.get("/api/v1/tokens").await;
+    assert!(!tokens.text.contains("ens_"), "no secrets: {}", tokens.text);
+    let tokens = tokens.json();
+    assert_eq!(tokens.as_array().unwrap().len(), 2, "{tokens}");
+    assert_eq!((&tokens[1]["project"], &tokens[1]["role"]), (&json!(project), &json!("owner")));
+    let path = format!("/api/v1/tokens/{}", tokens[1]["id"].as_str().unwrap());
+    program.get("/api/v1/tokens").await.expect_problem(403, "no_access");
+    other.delete(&path).await.expect_problem(403, "no_access");
+    let eve = server.stranger().post("/api/v1/projects", json!({"name": "Eve's"})).await;
+    browser_of(&server, eve.cookie()).delete(&path).await.expect_problem(404, "not_found");
+
+    assert_eq!(browser.delete(&path).await.status, StatusCode::NO_CONTENT);
+    socket.expect_close(4401).await;
+    plain.expect_close(4401).await;
+    program.get("/api/v1/me").await.expect_problem(401, "not_signed_in");
+    browser.delete(&path).await.expect_problem(404, "not_found");
+    let made = others.call(&project, 1, "document.create", json!({"path": "still.txt"})).await;
+    assert!(made["result"]["id"].is_string(), "{made}");
+
+    // A token ends itself when its program is done.
+    let path = format!("/api/v1/tokens/{}", tokens[0]["id"].as_str().unwrap());
+    assert_eq!(other.delete(&path).await.status, StatusCode::NO_CONTENT);
+    others.expect_close(4401).await;
+}
+
+/// [A14] [A16] A session or a token that runs out closes its sockets, and nobody else's.
+#[tokio::test]
+async fn what_runs_out_takes_its_sockets_with_it() {
+    use ensemble_protocol::id::{MemberId, ProjectId, Role, SessionId, TokenId};
+    use ensemble_store::{Change, Ids as _, SqliteStore, Store as _, SystemClock, SystemIds, Write};
+
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let member: MemberId = id_of(&ada).await.parse().unwrap();
+    let cookie = server.stranger().post("/api/v1/projects", json!({"name": "x"})).await.cookie().unwrap();
+    let cookie_name = cookie.split('=').next().unwrap().to_owned();
+    let (_, data) = server.stop().await;
+    let store =
+        SqliteStore::open(data.path().join("ensemble.db"), std::sync::Arc::new(SystemClock)).await.unwrap();
+    let (cookie, token) = ("s".repeat(43), format!("ens_{}", "t".repeat(43)));
+    let ends = ensemble_store::Clock::now(&SystemClock) + std::time::Duration::from_secs(8);
+    let written = store.commit(Write::changes([
+        Change::CreateSession {
+            id: SessionId::from_uuid(SystemIds.uuid()),
+            member,
+            hash: ensemble_server::auth::hash(&cookie),
+            expires_at: ends,
+        },
+        Change::CreateToken {
+            id: TokenId::from_uuid(SystemIds.uuid()),
+            hash: ensemble_server::auth::hash(&token),
+            member,
+            project: Some(project.parse::<ProjectId>().unwrap()),
+            role: Role::Editor,
+            name: "short".into(),
+            expires_at: Some(ends),
+        },
+    ]));
+    written.await.unwrap();
+    store.close().await;
+    drop(store);
+
+    let expiry = std::time::Duration::from_millis(100);
+    let server = TestServer::on(data, |config| config.limits.sockets.expiry = expiry).await;
+    let mut stays = server.stranger();
+    stays.token.clone_from(&ada.token);
+    let mut calm = stays.socket().await;
+    calm.join(&project, stays.token()).await;
+    let browser = browser_of(&server, Some(format!("{cookie_name}={cookie}")));
+    let ticket = browser.post("/api/v1/socket-tickets", json!({})).await.json();
+    let mut by_session = browser.socket().await;
+    by_session.join(&project, ticket["ticket"].as_str().unwrap()).await;
+    let mut by_token = server.stranger().socket().await;
+    by_token.join(&project, &token).await;
+
+    by_session.expect_close(4401).await;
+    by_token.expect_close(4401).await;
+    assert!(ensemble_store::Clock::now(&SystemClock) >= ends, "not before its time");
+    let made = calm.call(&project, 1, "document.create", json!({"path": "still.txt"})).await;
+    assert!(made["result"]["id"].is_string(), "{made}");
+}
+
+/// [A17] Who is taken out, or may only read from now on, has no turn at work any more; others' turns go on.
+#[tokio::test]
+async fn the_turns_of_who_is_removed_are_stopped() {
+    let server = TestServer::with(slowly).await;
+    let (ada, project) = server.project().await;
+    let turns = format!("/api/v1/projects/{project}/turns");
+    for change in [json!(null), json!({"role": "viewer"})] {
+        let bob = server.member(&ada, &project, "editor", "Bob").await;
+        let id = ada.document(&project, &format!("{}.py", change.to_string().len()), "x = 1\n").await;
+        let mut started = Vec::new();
+        for by in [&bob, &bob, &ada] {
+            let turn = by.post(&turns, json!({"prompt": "write a long story", "document": id})).await;
+            assert_eq!(turn.status, StatusCode::CREATED, "{}", turn.text);
+            started.push(format!("{turns}/{}", turn.json()["turn"]["id"].as_str().unwrap()));
+        }
+        let member = format!("/api/v1/projects/{project}/members/{}", id_of(&bob).await);
+        let changed =
+            if change.is_null() { ada.delete(&member).await } else { ada.patch(&member, change).await };
+        assert!(changed.status.is_success(), "{}", changed.text);
+        for turn in &started[..2] {
+            assert_eq!(ada.get(turn).await.json()["status"], "interrupted");
+        }
+        let on = ada.get(&started[2]).await.json();
+        assert!(["queued", "running"].contains(&on["status"].as_str().unwrap()), "{on}");
+        ada.post(&format!("{}/interrupt", started[2]), json!({})).await;
+    }
+}
+
+/// [S26] A person has only so many sockets; others open theirs.
+#[tokio::test]
+async fn a_person_has_only_so_many_sockets() {
+    let server = TestServer::with(|config| config.limits.connections.sockets_per_person = 2).await;
+    let (ada, project) = server.project().await;
+    let bob = server.member(&ada, &project, "editor", "Bob").await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let (mut first, mut second) = (bob.socket().await, bob.socket().await);
+    first.join(&project, bob.token()).await;
+    second.join(&project, bob.token()).await;
+    first.join(&format!("{project}/{id}"), bob.token()).await;
+    let mut third = bob.socket().await;
+    assert_eq!(third.attach(&project, bob.token()).await, Err("rate_limited".into()));
+    let path = format!("/sync/{project}/{id}?token={}", bob.token());
+    let mut plain = Socket::open(&server.url, &path, &[]).await.unwrap();
+    plain.expect_close(4529).await;
+    ada.socket().await.join(&project, ada.token()).await;
+    drop(second);
+    crate::support::soon("a place", async { while third.attach(&project, bob.token()).await.is_err() {} })
+        .await;
 }

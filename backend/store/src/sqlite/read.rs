@@ -6,7 +6,7 @@ use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::watch;
 use tracing::instrument;
 
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId};
 
 use super::record::{
     document, hunk, invite, ledger_entry, member, membership, owner, project, quarantined, session, token,
@@ -44,6 +44,13 @@ const SESSIONS_OF: &str = "
 const TOKEN_BY_HASH: &str = "
     select id, hash, member, project, role, name, created_at, expires_at from tokens
     where hash = $1 and (expires_at is null or expires_at > $2)";
+const TOKEN: &str = "
+    select id, hash, member, project, role, name, created_at, expires_at from tokens
+    where id = $1 and (expires_at is null or expires_at > $2)";
+const TOKENS_OF: &str = "
+    select id, hash, member, project, role, name, created_at, expires_at from tokens
+    where member = $1 and (expires_at is null or expires_at > $2)
+    order by created_at desc, id desc limit $3";
 const INVITE: &str = "
     select id, project, role, hash, created_by, created_at, expires_at, max_uses, uses, revoked_at
     from invites where id = $1";
@@ -211,6 +218,17 @@ impl Store for SqliteStore {
     async fn token_by_hash(&self, hash: Hash) -> Result<Option<Token>, StoreError> {
         let query = sqlx::query(TOKEN_BY_HASH).bind(hash.0.as_slice()).bind(self.micros_now());
         self.one(query, token).await
+    }
+
+    #[instrument(name = "store.token.read", level = "debug", skip_all)]
+    async fn token(&self, id: TokenId) -> Result<Option<Token>, StoreError> {
+        self.one(by_id(TOKEN, id.as_bytes()).bind(self.micros_now()), token).await
+    }
+
+    #[instrument(name = "store.token.list", level = "debug", skip_all)]
+    async fn tokens_of(&self, member: MemberId, limit: u32) -> Result<Vec<Token>, StoreError> {
+        let query = by_id(TOKENS_OF, member.as_bytes()).bind(self.micros_now()).bind(i64::from(limit));
+        self.all(query, token).await
     }
 
     #[instrument(name = "store.invite.find", level = "debug", skip_all)]

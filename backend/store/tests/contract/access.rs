@@ -107,12 +107,17 @@ async fn sessions_and_tokens_are_found_until_they_end() {
         assert_eq!((found.id, found.project, found.role), (token, Some(project), Role::Editor));
         assert_eq!(world.store.session_by_hash(secret).await.unwrap(), None);
         assert_eq!(world.store.token_by_hash(cookie).await.unwrap(), None);
+        assert_eq!(world.store.token(token).await.unwrap().unwrap(), found);
+        assert_eq!(world.store.tokens_of(found.member, 1).await.unwrap(), std::slice::from_ref(&found));
+        assert_eq!(world.store.tokens_of(found.member, 0).await.unwrap(), []);
 
         world.clock.advance(Duration::from_secs(30));
         let later = world.clock.now() + Duration::from_mins(1);
         world.commit([Change::TouchSession { id: session, expires_at: later }]).await.unwrap();
         world.clock.advance(Duration::from_secs(30));
         assert_eq!(world.store.token_by_hash(secret).await.unwrap(), None);
+        assert_eq!(world.store.token(token).await.unwrap(), None);
+        assert_eq!(world.store.tokens_of(found.member, 9).await.unwrap(), []);
         assert_eq!(world.store.sessions_of(member).await.unwrap().len(), 1);
         world.clock.advance(Duration::from_secs(30));
         assert_eq!(world.store.session_by_hash(cookie).await.unwrap(), None);

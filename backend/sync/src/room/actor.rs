@@ -68,9 +68,18 @@ impl Content {
     }
 }
 
+impl Peer {
+    fn is_read_only(&self) -> bool {
+        self.scope == Scope::ReadOnly || self.most == Scope::ReadOnly
+    }
+}
+
 struct Peer {
     identity: Identity,
+    /// What its person may do.
     scope: Scope,
+    /// What it may do at the most, by what it signed in with.
+    most: Scope,
     framing: Framing,
     outbox: OutboxSlot,
     gone: Arc<AtomicBool>,
@@ -347,6 +356,11 @@ impl RoomActor {
             Message::Fault(fault) => fault(self),
             Message::Agent { agent, presence } => self.show_agent(&agent, presence.as_ref()),
             Message::Scope { member, scope } => self.change_scope(member, scope),
+            Message::AtMost(peer, most) => {
+                if let Some(peer) = self.peers.get_mut(&peer) {
+                    peer.most = most;
+                }
+            }
             message @ (Message::Read(_)
             | Message::Write(..)
             | Message::Reject { .. }

@@ -1,9 +1,11 @@
 //! From a token to a seat in a room: signing in, entering the project, opening the document.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::{SESSION_SEPARATOR, Scope, authenticated_frame};
+use ensemble_protocol::limits;
 use ensemble_store::Hash;
 use ensemble_sync::peer::Outbox;
 use ensemble_sync::room::Framing;
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::{self, Access};
 use crate::auth::{self, Auth, Caller};
 use crate::error::ApiError;
-use crate::sessions::Held;
+use crate::sessions::{Held, Key};
 use crate::socket::{Address, Seat, Target, Tickets, sign_in, take_seat};
 use crate::state::AppState;
 
@@ -31,33 +33,58 @@ pub(super) struct Open {
 pub(super) struct SigningIn {
     auth: Auth,
     tickets: Tickets,
-    used: tokio::sync::Mutex<Vec<(Hash, Caller, Option<Held>)>>,
-    /// The session behind a ticket has ended.
+    used: tokio::sync::Mutex<Vec<(Hash, Caller)>>,
+    held: tokio::sync::Mutex<HashMap<Key, Held>>,
+    /// A session or token that opened the socket has ended.
     ended: CancellationToken,
 }
 
 impl SigningIn {
     pub(super) fn new(auth: Auth, tickets: Tickets, ended: CancellationToken) -> Self {
-        Self { auth, tickets, used: tokio::sync::Mutex::default(), ended }
+        Self {
+            auth,
+            tickets,
+            used: tokio::sync::Mutex::default(),
+            held: tokio::sync::Mutex::default(),
+            ended,
+        }
     }
 
     pub(super) async fn caller(&self, token: &str) -> Result<Caller, ApiError> {
         if !Auth::is_ticket(token) {
-            return sign_in(&self.auth, self.tickets, token).await;
+            let caller = sign_in(&self.auth, self.tickets, token).await?;
+            self.hold(&caller).await?;
+            return Ok(caller);
         }
         // Held while redeeming, so that addresses that show the same ticket at once wait for the first.
         let mut used = self.used.lock().await;
         let hash = auth::hash(token);
-        if let Some((_, caller, _)) = used.iter().find(|(known, ..)| *known == hash) {
+        if let Some((_, caller)) = used.iter().find(|(known, _)| *known == hash) {
             return Ok(caller.clone());
         }
         let caller = sign_in(&self.auth, self.tickets, token).await?;
-        let held = self.auth.hold(&caller, &self.ended).await?;
+        self.hold(&caller).await?;
         if used.len() == TICKETS_PER_SOCKET {
             used.remove(0);
         }
-        used.push((hash, caller.clone(), held));
+        used.push((hash, caller.clone()));
         Ok(caller)
+    }
+
+    /// Ties the socket to what somebody signed in with.
+    async fn hold(&self, caller: &Caller) -> Result<(), ApiError> {
+        let mut held = self.held.lock().await;
+        if held.contains_key(&caller.key()) {
+            return Ok(());
+        }
+        if held.len() >= limits::SIGN_INS_PER_SOCKET {
+            return Err(ApiError::new(
+                ErrorCode::RateLimited,
+                "too many different sign-ins on one connection",
+            ));
+        }
+        held.insert(caller.key(), self.auth.hold(caller, &self.ended).await?);
+        Ok(())
     }
 }
 

@@ -59,6 +59,7 @@ impl RoomActor {
             Peer {
                 identity: join.identity,
                 scope,
+                most: Scope::ReadWrite,
                 framing,
                 outbox: join.outbox,
                 gone,
@@ -212,7 +213,7 @@ impl RoomActor {
         let mut ours = None;
         for peer in self.peers.values_mut() {
             let due = peer.heard && peer.asked.is_empty() && now >= peer.ask_at;
-            if !due || peer.scope == Scope::ReadOnly || peer.outbox.is_behind() {
+            if !due || peer.is_read_only() || peer.outbox.is_behind() {
                 continue;
             }
             peer.ask_every = if peer.changes_asked == changes {
@@ -243,7 +244,7 @@ impl RoomActor {
             peer.ask_at = Instant::now() + limits::RESYNC;
             peer.changes_asked = self.changes;
         }
-        let scope = peer.scope;
+        let is_read_only = peer.is_read_only();
         let Content::Text(text) = &self.content else {
             // A replica takes nothing from peers; a reply without insertions has nothing of theirs in it.
             let applied = bytes.first() == Some(&0);
@@ -254,7 +255,7 @@ impl RoomActor {
             Ok(update) => update,
             Err(error) => return self.refuse_bytes(id, &Refusal::Malformed(error), bytes),
         };
-        if scope == Scope::ReadOnly {
+        if is_read_only {
             let applied = !is_news(text.index(), &update);
             self.acknowledge(id, counted, applied, None);
             return;
@@ -278,7 +279,7 @@ impl RoomActor {
 
     pub(super) async fn update(&mut self, id: PeerId, bytes: Bytes) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.scope == Scope::ReadOnly {
+        if peer.is_read_only() {
             self.acknowledge(id, true, false, None);
             return;
         }
