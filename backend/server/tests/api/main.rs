@@ -11,6 +11,7 @@ mod invites;
 mod lifecycle;
 mod limits;
 mod log;
+mod matrix;
 mod projects;
 mod revocation;
 mod rpc;

@@ -194,11 +194,11 @@ impl Answer {
 /// A caller over HTTP.
 #[derive(Debug, Clone)]
 pub(crate) struct Api {
-    url: String,
+    pub(crate) url: String,
     pub(crate) token: Option<String>,
     pub(crate) cookie: Option<String>,
     pub(crate) origin: Option<String>,
-    http: reqwest::Client,
+    pub(crate) http: reqwest::Client,
 }
 
 impl Api {
