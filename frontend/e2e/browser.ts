@@ -182,30 +182,33 @@ export class Person {
     });
   }
 
-  /** Puts the cursor right behind a piece of text. */
-  async clickBehind(piece: string): Promise<void> {
-    await this.page.evaluate((wanted) => {
-      const content = document.querySelector(".cm-content") as unknown as {
-        cmTile: {
-          root: {
-            view: {
-              state: { doc: { toString(): string } };
-              dispatch(spec: object): void;
-              focus(): void;
+  /** Puts the cursor right behind a piece of text, the first one from a place on. */
+  async clickBehind(piece: string, from = 0): Promise<void> {
+    await this.page.evaluate(
+      ({ wanted, from }) => {
+        const content = document.querySelector(".cm-content") as unknown as {
+          cmTile: {
+            root: {
+              view: {
+                state: { doc: { toString(): string } };
+                dispatch(spec: object): void;
+                focus(): void;
+              };
             };
           };
         };
-      };
-      const { view } = content.cmTile.root;
-      const at = view.state.doc.toString().indexOf(wanted);
-      if (at < 0) throw new Error(`the editor has no ${wanted}`);
-      view.dispatch({
-        selection: { anchor: at + wanted.length },
-        scrollIntoView: true,
-        userEvent: "select",
-      });
-      view.focus();
-    }, piece);
+        const { view } = content.cmTile.root;
+        const at = view.state.doc.toString().indexOf(wanted, from);
+        if (at < 0) throw new Error(`the editor has no ${wanted}`);
+        view.dispatch({
+          selection: { anchor: at + wanted.length },
+          scrollIntoView: true,
+          userEvent: "select",
+        });
+        view.focus();
+      },
+      { wanted: piece, from },
+    );
   }
 
   async type(text: string): Promise<void> {

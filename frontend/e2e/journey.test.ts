@@ -185,12 +185,15 @@ describe("two people and an agent in one file", () => {
     expect(await card.getAttribute("data-status")).toBe("done");
   });
 
-  it("keeps a turn, which can still be taken back later", async () => {
+  it("accepts a turn, which can still be rejected later", async () => {
     const card = ada.page.locator("article[data-turn]").first();
-    await card.getByRole("button", { name: "Keep" }).click();
-    await until("it is kept", async () => (await card.getAttribute("data-review")) === "accepted");
+    await card.getByRole("button", { name: "Accept" }).click();
+    await until(
+      "it is accepted",
+      async () => (await card.getAttribute("data-review")) === "accepted",
+    );
     await card.getByRole("button", { name: "Reject" }).waitFor();
-    expect(await card.getByRole("button", { name: "Keep" }).count()).toBe(0);
+    expect(await card.getByRole("button", { name: "Accept" }).count()).toBe(0);
   });
 
   it("leads from a hunk to its place", async () => {

@@ -2,6 +2,7 @@
 
 import {
   DecodeError,
+  decodeAttribution,
   decodeCreatedInvite,
   decodeCreatedProject,
   decodeInfo,
@@ -11,6 +12,7 @@ import {
   decodeProjectDetail,
   decodeProjects,
   decodeTicket,
+  decodeTurnChanges,
 } from "./decode.ts";
 import { RequestError } from "./errors.ts";
 import type { Role } from "./protocol.ts";
@@ -103,5 +105,15 @@ export const api = {
   revokeInvite: async (project: string, invite: string) => {
     await request("DELETE", `/projects/${id(project)}/invites/${id(invite)}`);
   },
+  changes: (project: string, turn: string) =>
+    decoded(
+      request("GET", `/projects/${id(project)}/turns/${id(turn)}/changes`),
+      decodeTurnChanges,
+    ),
+  attribution: (project: string, document: string) =>
+    decoded(
+      request("GET", `/projects/${id(project)}/documents/${id(document)}/attribution`),
+      decodeAttribution,
+    ),
   ticket: () => decoded(request("POST", "/socket-tickets", {}), decodeTicket),
 };

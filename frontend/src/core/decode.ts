@@ -2,6 +2,7 @@
 
 import type {
   Agent,
+  Attribution,
   CreatedInvite,
   CreatedProject,
   DocumentEntry,
@@ -17,6 +18,7 @@ import type {
   Role,
   ServerInfo,
   SocketTicket,
+  TurnChanges,
   TurnReview,
   TurnStatus,
   TurnUsage,
@@ -71,7 +73,7 @@ function oneOf<T extends string>(value: unknown, known: readonly T[], where: str
 
 const ROLES: readonly Role[] = ["owner", "editor", "viewer"];
 const STATUSES: readonly TurnStatus[] = ["queued", "running", "done", "interrupted", "failed"];
-const REVIEWS: readonly TurnReview[] = ["open", "accepted", "rejected"];
+const REVIEWS: readonly TurnReview[] = ["open", "accepted", "rejected", "mixed"];
 const HUNK_STATES: readonly HunkState[] = ["applied", "accepted", "rejected", "missed", "reverted"];
 
 /** The form of a colour we hand to CSS; anything else becomes grey. */
@@ -296,5 +298,81 @@ export function decodePresence(value: unknown): PresenceState | null {
         : null,
     turn: optionalText(from, "turn"),
     status: from.status === "reading" || from.status === "writing" ? from.status : null,
+  };
+}
+
+/** A stretch of units. Yjs's client ids have up to 53 bits, so they are numbers here as there. */
+function units(value: unknown): { client: number; clock: number; length: number } {
+  const from = fields(value, "units");
+  const whole = (key: string) => {
+    const number = from[key];
+    if (typeof number !== "number" || !Number.isSafeInteger(number) || number < 0) {
+      throw new DecodeError(`units.${key}`, "a whole number");
+    }
+    return number;
+  };
+  return { client: whole("client"), clock: whole("clock"), length: whole("length") };
+}
+
+export function decodeTurnChanges(value: unknown): TurnChanges {
+  const from = fields(value, "changes");
+  return {
+    turn: text(from, "turn", "changes"),
+    documents: list(from.documents, "changes.documents", (entry) => {
+      const document = fields(entry, "changes.document");
+      return {
+        document: text(document, "document", "changes.document"),
+        path: text(document, "path", "changes.document"),
+        hunks: list(document.hunks, "changes.hunks", (each) => {
+          const hunk = fields(each, "changes.hunk");
+          return {
+            id: text(hunk, "id", "changes.hunk"),
+            state: oneOf(hunk.state, HUNK_STATES, "changes.hunk.state"),
+            inserted: list(hunk.inserted, "changes.inserted", units),
+            deleted: list(hunk.deleted, "changes.deleted", (range) => ({
+              ...units(range),
+              text: text(fields(range, "changes.deleted"), "text", "changes.deleted"),
+            })),
+          };
+        }),
+      };
+    }),
+  };
+}
+
+export function decodeAttribution(value: unknown): Attribution {
+  const from = fields(value, "attribution");
+  const turns = new Map(
+    Object.entries(fields(from.turns, "attribution.turns")).map(([id, entry]) => {
+      const turn = fields(entry, "attribution.turn");
+      return [
+        id,
+        {
+          agent: optionalText(turn, "agent") ?? "",
+          prompt: optionalText(turn, "prompt") ?? "",
+          by: optionalText(turn, "by") ?? "",
+          created_at: optionalText(turn, "created_at") ?? "",
+        },
+      ];
+    }),
+  );
+  const members = new Map(
+    Object.entries(fields(from.members, "attribution.members")).map(([id, entry]) => {
+      const member = fields(entry, "attribution.member");
+      return [id, { name: displayName(member.name, "Somebody"), color: color(member.color) }];
+    }),
+  );
+  return {
+    spans: list(from.spans, "attribution.spans", (entry) => {
+      const span = fields(entry, "attribution.span");
+      return {
+        ...units(span),
+        by: oneOf(span.by, ["person", "turn"] as const, "attribution.span.by"),
+        member: optionalText(span, "member"),
+        turn: optionalText(span, "turn"),
+      };
+    }),
+    turns,
+    members,
   };
 }

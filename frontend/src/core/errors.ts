@@ -147,6 +147,11 @@ export function codeOf(error: unknown): string {
   return error instanceof RequestError ? error.code : "unreadable";
 }
 
+/** Is the same request worth making again later? */
+export function isTransient(code: string): boolean {
+  return code === "offline" || code === "busy" || code === "rate_limited" || code === "internal";
+}
+
 /** What a closed socket asks of the page. */
 export type SocketVerdict = "retry" | "later" | "sign_in" | "no_access" | "gone" | "defect";
 
@@ -171,7 +176,7 @@ export type RefusalVerdict =
 
 /** Reads the reason an address was denied or closed with. */
 export function refusalVerdict(reason: string): RefusalVerdict {
-  if (reason === "rate_limited" || reason === "busy" || reason === "internal") return "later";
+  if (isTransient(reason)) return "later";
   if (reason === "malformed_update" || reason === "too_large") return "text";
   return "final";
 }

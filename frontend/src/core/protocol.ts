@@ -13,6 +13,7 @@ import type {
   TurnError,
   TurnStatus,
 } from "./protocol.gen.ts";
+import type { UnitRange } from "./units.ts";
 
 export type {
   Agent,
@@ -25,7 +26,6 @@ export type {
   Member,
   Project as ProjectDetail,
   ProjectSummary,
-  Review as TurnReview,
   Role,
   SocketTicket,
   TurnError,
@@ -54,6 +54,9 @@ export interface TurnUsage {
   output_tokens: number;
 }
 
+/** What people decided about a turn; `mixed` is different verdicts about its hunks. */
+export type TurnReview = Review | "mixed";
+
 /** One turn as the turns replica shows it. */
 export interface Turn {
   id: string;
@@ -68,7 +71,9 @@ export interface Turn {
   error: TurnError | null;
   answer: string;
   hunks: Hunk[];
-  review: Review;
+  review: TurnReview;
+  /** The agent's name where it is none of the project's agents: a program with a token. */
+  agent_name: string | null;
 }
 
 /** The `user` field of a presence state. */
@@ -105,4 +110,37 @@ export interface CreatedProject {
 export interface Joined {
   project: ProjectSummary;
   role: Role;
+}
+
+/** Units that were deleted, and what they said. Their place is right behind the last of them. */
+export interface DeletedUnits extends UnitRange {
+  text: string;
+}
+
+/** What one hunk of a turn did, unit by unit. */
+export interface HunkChanges {
+  id: string;
+  state: HunkState;
+  inserted: UnitRange[];
+  deleted: DeletedUnits[];
+}
+
+/** What a turn did. */
+export interface TurnChanges {
+  turn: string;
+  documents: { document: string; path: string; hunks: HunkChanges[] }[];
+}
+
+/** A stretch of text of one writer, under one client id. */
+export interface AttributedSpan extends UnitRange {
+  by: "person" | "turn";
+  member: string | null;
+  turn: string | null;
+}
+
+/** Who wrote every character of a document. */
+export interface Attribution {
+  spans: AttributedSpan[];
+  turns: ReadonlyMap<string, { agent: string; prompt: string; by: string; created_at: string }>;
+  members: ReadonlyMap<string, { name: string; color: string }>;
 }

@@ -13,10 +13,13 @@ describe("units by their ids", () => {
     expect(index.length).toBe(8);
     expect(index.visible({ client: 1, clock: 0, length: 11 })).toEqual([{ from: 0, to: 8 }]);
     expect(index.visible({ client: 1, clock: 3, length: 3 })).toEqual([{ from: 2, to: 3 }]);
-    expect(index.behind(1, 0)).toBe(1);
-    expect(index.behind(1, 4)).toBe(2);
-    expect(index.behind(1, 11)).toBeNull();
-    expect(index.behind(2, 0)).toBeNull();
+    expect([...index.parts({ client: 1, clock: 1, length: 20 })]).toMatchObject([
+      { run: { at: 0, deleted: false, order: 0 }, clock: 1, length: 1 },
+      { run: { at: 2, deleted: true, order: 1 }, clock: 2, length: 3 },
+      { run: { at: 2, deleted: false, order: 2 }, clock: 5, length: 6 },
+    ]);
+    expect(index.find(1, 11)).toBeNull();
+    expect(index.find(2, 0)).toBeNull();
   });
 
   it("stay found when others type between them", () => {

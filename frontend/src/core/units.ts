@@ -15,6 +15,8 @@ export interface UnitRun {
   readonly deleted: boolean;
   /** Its text; empty when it is deleted. */
   readonly text: string;
+  /** How many runs stand before it. */
+  readonly order: number;
 }
 
 /** A stretch of units that a peer or the server names. */
@@ -51,7 +53,7 @@ export class UnitIndex {
       const { client, clock } = item.id;
       const { deleted, length, content } = item;
       const string = !deleted && content instanceof Y.ContentString ? content.str : "";
-      runs.push({ client, clock, length, at, deleted, text: string });
+      runs.push({ client, clock, length, at, deleted, text: string, order: runs.length });
       if (!deleted) at += length;
     }
     return new UnitIndex(runs, at);
@@ -74,16 +76,8 @@ export class UnitIndex {
     return null;
   }
 
-  /** Where a unit ends: the position right behind it, or where it was when it is deleted. */
-  behind(client: number, clock: number): number | null {
-    const run = this.find(client, clock);
-    if (!run) return null;
-    return run.deleted ? run.at : run.at + (clock - run.clock) + 1;
-  }
-
-  /** The visible parts of a stretch, in the order of their clocks; touching ones are joined. */
-  visible(range: UnitRange): { from: number; to: number }[] {
-    const parts: { from: number; to: number }[] = [];
+  /** The runs that hold a stretch, with the part of the stretch in each; what is unknown is left out. */
+  *parts(range: UnitRange): Generator<{ run: UnitRun; clock: number; length: number }> {
     const end = range.clock + range.length;
     for (let clock = range.clock; clock < end; ) {
       const run = this.find(range.client, clock);
@@ -92,14 +86,20 @@ export class UnitIndex {
         continue;
       }
       const stop = Math.min(end, run.clock + run.length);
-      if (!run.deleted) {
-        const from = run.at + (clock - run.clock);
-        const to = run.at + (stop - run.clock);
-        const last = parts.at(-1);
-        if (last?.to === from) last.to = to;
-        else parts.push({ from, to });
-      }
+      yield { run, clock, length: stop - clock };
       clock = stop;
+    }
+  }
+
+  /** The visible parts of a stretch, in the order of their clocks; touching ones are joined. */
+  visible(range: UnitRange): { from: number; to: number }[] {
+    const parts: { from: number; to: number }[] = [];
+    for (const { run, clock, length } of this.parts(range)) {
+      if (run.deleted) continue;
+      const from = run.at + (clock - run.clock);
+      const last = parts.at(-1);
+      if (last?.to === from) last.to = from + length;
+      else parts.push({ from, to: from + length });
     }
     return parts;
   }

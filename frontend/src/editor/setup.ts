@@ -27,10 +27,12 @@ import {
 } from "@codemirror/view";
 import type { Awareness } from "y-protocols/awareness";
 import { agentEdits } from "./agent-edits/extension.ts";
+import { type AttributionConfig, attribution } from "./attribution/extension.ts";
 import { type CollabConfig, collab, initialText } from "./collab/binding.ts";
 import { languageOf } from "./languages/languages.ts";
 import { type PromptConfig, promptAtSelection } from "./prompt/extension.ts";
 import { remoteCursors } from "./remote-cursors/extension.ts";
+import { type ReviewConfig, review } from "./review/extension.ts";
 import { editorTheme } from "./theme/theme.ts";
 
 export interface EditorConfig {
@@ -40,6 +42,8 @@ export interface EditorConfig {
   awareness: Awareness;
   readOnly: boolean;
   prompt: PromptConfig;
+  review: ReviewConfig;
+  attribution: AttributionConfig;
   /** The nonce that the page's policy wants on style elements. */
   nonce: string;
   /** The selection moved or the text changed; called after the update, at most once per update. */
@@ -73,6 +77,7 @@ export function createEditor(config: EditorConfig): EditorView {
       extensions: [
         EditorView.cspNonce.of(config.nonce),
         access.of(accessOf(config.readOnly)),
+        attribution(config.attribution),
         lineNumbers(),
         highlightActiveLineGutter(),
         highlightActiveLine(),
@@ -95,6 +100,7 @@ export function createEditor(config: EditorConfig): EditorView {
         collab(config.collab),
         remoteCursors(config.awareness),
         agentEdits(),
+        review(config.review),
         promptAtSelection(config.prompt),
         editorTheme(),
         keymap.of([

@@ -14,6 +14,7 @@ import { FrameTask } from "../core/frame.ts";
 import { recall, remember } from "../core/memory.ts";
 import type {
   Agent,
+  Attribution,
   DocumentEntry,
   Member,
   PresenceUser,
@@ -26,6 +27,7 @@ import { type Aside, Asides, typedIn } from "./asides.ts";
 import { Kept } from "./kept.ts";
 import { type DocumentState, OpenDocument } from "./open-document.ts";
 import { type Peer, readPeers } from "./peers.ts";
+import { Reviews } from "./reviews.ts";
 import { ProjectSocket } from "./socket.ts";
 import { readTurn, sortTurns } from "./turns.ts";
 
@@ -34,6 +36,9 @@ const KEPT_DOCUMENTS = 8;
 
 /** Refusals of a whole socket in a row after which we stop and say so. */
 const MAX_REFUSALS = 4;
+
+/** Requests for one verdict about all of an agent's turns; the server takes a hundred turns in each. */
+const MAX_BATCHES = 100;
 
 /** Waits for a server that is not there yet when the page is opened. */
 const FIRST_WAIT_MS = 2000;
@@ -53,6 +58,10 @@ export interface SessionState {
   treeSynced: boolean;
   turns: readonly Turn[];
   turnsSynced: boolean;
+  /** Goes up when something about hunks under review has arrived. */
+  reviewVersion: number;
+  /** The turn that is the newest thing this person did; `null` once they typed. */
+  ownTurn: string | null;
   peers: readonly Peer[];
   connection: Connection;
   /** Since when we have been offline, in milliseconds of the clock. */
@@ -80,6 +89,8 @@ const INITIAL: SessionState = {
   treeSynced: false,
   turns: [],
   turnsSynced: false,
+  reviewVersion: 0,
+  ownTurn: null,
   peers: [],
   connection: "connecting",
   offlineSince: null,
@@ -108,6 +119,11 @@ export class ProjectSession {
   private readonly turnsDoc = new Y.Doc();
   private readonly rpc: Rpc;
   private readonly opened = new Map<string, OpenDocument>();
+  /** What turns did that nobody has judged yet. */
+  readonly reviews = new Reviews(
+    (turn) => api.changes(this.id, turn),
+    () => this.set({ reviewVersion: this.store.getState().reviewVersion + 1 }),
+  );
   private readonly changedTurns = new Set<string>();
   private readonly turnFrame = new FrameTask(() => this.showTurns());
   private readonly peerFrame = new FrameTask(() => this.showPeers());
@@ -191,12 +207,19 @@ export class ProjectSession {
   }
 
   async startTurn(request: TurnRequest): Promise<void> {
-    await this.call("turn.start", {
+    const answer = await this.call("turn.start", {
       prompt: request.prompt,
       ...(request.document ? { document: request.document } : {}),
       ...(request.document && request.selection ? { selection: request.selection } : {}),
     });
+    const id = (answer as { turn?: { id?: unknown } } | null)?.turn?.id;
+    if (typeof id === "string") this.set({ ownTurn: id });
   }
+
+  /** The person has typed, or does not want their last turn back: undo is about typing. */
+  readonly forgetOwnTurn = (): void => {
+    if (this.store.getState().ownTurn !== null) this.set({ ownTurn: null });
+  };
 
   async interruptTurn(turn: string): Promise<void> {
     await this.call("turn.interrupt", { turn });
@@ -208,6 +231,25 @@ export class ProjectSession {
 
   async acceptTurn(turn: string): Promise<void> {
     await this.call("turn.accept", { turn });
+  }
+
+  /** Decides about single hunks of a turn. */
+  async judgeHunks(verdict: "accept" | "reject", turn: string, hunks: string[]): Promise<void> {
+    await this.call(`turn.${verdict}`, { turn, hunks });
+  }
+
+  /** Accepts what is open of an agent's turns, or rejects all of them; the server does some at a time. */
+  async judgeAgent(verdict: "accept" | "reject", agent: string): Promise<void> {
+    for (let left = MAX_BATCHES; left > 0; left--) {
+      const answer = await this.call(`agent.${verdict}`, { agent });
+      const turns = (answer as { turns?: unknown } | null)?.turns;
+      if (!Array.isArray(turns) || turns.length === 0) return;
+    }
+  }
+
+  /** Who wrote a document, as the server knows it now. */
+  attribution(document: string): Promise<Attribution> {
+    return api.attribution(this.id, document);
   }
 
   /** Makes a document and returns its id. */
@@ -248,6 +290,7 @@ export class ProjectSession {
     this.turnFrame.cancel();
     this.peerFrame.cancel();
     this.rpc.disconnect();
+    this.reviews.destroy();
     for (const document of this.opened.values()) document.destroy();
     this.opened.clear();
     this.tree.destroy();

@@ -10,6 +10,10 @@ export interface Settings {
   theme: ThemeChoice;
   filesOpen: boolean;
   agentOpen: boolean;
+  /** Hunks that wait for a verdict are marked in the text. */
+  reviewShown: boolean;
+  /** A bar beside every line says who wrote it. */
+  authorsShown: boolean;
   /** On narrow screens one panel is shown at a time. */
   mobilePanel: MobilePanel;
 }
@@ -23,6 +27,8 @@ export const settings = createStore<Settings>(() => ({
   theme: readTheme(),
   filesOpen: recall("files") !== "closed",
   agentOpen: recall("agent") !== "closed",
+  reviewShown: recall("review") !== "closed",
+  authorsShown: recall("authors") !== "closed",
   mobilePanel: "editor",
 }));
 
@@ -36,6 +42,12 @@ export function setTheme(theme: ThemeChoice): void {
 export function setPanel(panel: "files" | "agent", open: boolean): void {
   remember(panel, open ? null : "closed");
   settings.setState(panel === "files" ? { filesOpen: open } : { agentOpen: open });
+}
+
+/** Shows or hides what turns did, or who wrote what. */
+export function setMarks(marks: "review" | "authors", shown: boolean): void {
+  remember(marks, shown ? null : "closed");
+  settings.setState(marks === "review" ? { reviewShown: shown } : { authorsShown: shown });
 }
 
 export function showMobilePanel(mobilePanel: MobilePanel): void {

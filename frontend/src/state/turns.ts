@@ -35,6 +35,7 @@ export function readTurn(id: string, value: unknown): Turn | null {
     answer: answer instanceof Y.Text ? answer.toString() : typeof answer === "string" ? answer : "",
     hunks: readHunks(value.get("hunks")),
     review: decodeTurnReview(value.get("review")),
+    agent_name: read("agent_name"),
   };
 }
 
@@ -90,4 +91,28 @@ export function totals(turn: Turn): HunkTotals {
     }
   }
   return sum;
+}
+
+/** What a turn did in one file. */
+export interface TurnFile {
+  path: string;
+  hunks: Hunk[];
+  inserted: number;
+  deleted: number;
+}
+
+/** A turn's hunks by file, files and hunks in their order. */
+export function byFile(turn: Turn): TurnFile[] {
+  const files = new Map<string, TurnFile>();
+  for (const hunk of turn.hunks) {
+    // A file that was renamed meanwhile is still one.
+    const key = hunk.document ?? `path ${hunk.path}`;
+    const file = files.get(key) ?? { path: hunk.path, hunks: [], inserted: 0, deleted: 0 };
+    files.set(key, file);
+    file.hunks.push(hunk);
+    if (hunk.state === "missed" || hunk.state === "reverted") continue;
+    file.inserted += hunk.inserted;
+    file.deleted += hunk.deleted;
+  }
+  return [...files.values()];
 }

@@ -424,3 +424,39 @@ describe("random edits on all sides", () => {
     }
   });
 });
+
+describe("undo that something else may be about", () => {
+  it("[S33] asks first, and knows typing from taking back", () => {
+    const doc = newDoc(1, "text");
+    const text = doc.getText("content");
+    let typed = 0;
+    let other = false;
+    const view = new EditorView({
+      state: EditorState.create({
+        doc: initialText(text),
+        extensions: [
+          collab({
+            text,
+            undo: undoOf(text),
+            onTyped: () => {
+              typed += 1;
+            },
+            beforeUndo: () => other,
+          }),
+        ],
+      }),
+    });
+    open.push(view);
+    view.dispatch({ changes: { from: 4, insert: "!" } });
+    expect(typed).toBe(1);
+    other = true;
+    expect(undoOwn(view)).toBe(true);
+    expect(shown(view)).toBe("text!");
+    other = false;
+    undoOwn(view);
+    expect(shown(view)).toBe("text");
+    redoOwn(view);
+    expect(shown(view)).toBe("text!");
+    expect(typed).toBe(1);
+  });
+});

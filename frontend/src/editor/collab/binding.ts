@@ -42,6 +42,10 @@ export interface CollabConfig {
   undo: Undo;
   /** True for transactions whose insertions are to be reported as `markedInsert`. */
   marks?: (transaction: Y.Transaction) => boolean;
+  /** The person has changed the text; taking something back does not count. */
+  onTyped?: () => void;
+  /** Undo was asked for. True when something else is done instead. */
+  beforeUndo?: () => boolean;
   /** Something was not inserted because the document would outgrow what the server keeps. */
   onTooLarge?: () => void;
 }
@@ -182,6 +186,7 @@ export class Binding implements PluginValue {
   }
 
   private write(transaction: Transaction): void {
+    this.config.onTyped?.();
     let local = transaction.changes;
     let base = transaction.startState.doc;
     rememberSelection(this.config.undo, this, transaction.startState);

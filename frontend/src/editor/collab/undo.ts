@@ -103,7 +103,8 @@ export function rememberSelection(undo: Undo, binding: Binding, state: EditorSta
 }
 
 /** Takes back the last thing this person typed in this document. */
-export const undoOwn: Command = (view) => step(view, "undo");
+export const undoOwn: Command = (view) =>
+  (view.state.facet(collabConfig)?.beforeUndo?.() ?? false) || step(view, "undo");
 
 /** Repeats what was taken back last. */
 export const redoOwn: Command = (view) => step(view, "redo");

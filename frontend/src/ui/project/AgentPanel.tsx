@@ -3,6 +3,7 @@ import { useEffect, useLayoutEffect, useRef } from "react";
 import { useStore } from "zustand";
 import { settings } from "../../state/settings.ts";
 import { Avatar } from "../parts/Avatar.tsx";
+import { AgentMenu } from "./AgentMenu.tsx";
 import { useMayEdit, useSessionState, useWorkbenchState } from "./context.ts";
 import { PromptForm } from "./PromptForm.tsx";
 import { TurnCard } from "./TurnCard.tsx";
@@ -26,7 +27,7 @@ export function AgentPanel() {
 
   return (
     <>
-      <div className="flex h-10 shrink-0 items-center gap-2 border-b border-line px-4">
+      <div className="relative flex h-10 shrink-0 items-center gap-2 border-b border-line pr-2 pl-4">
         {agent ? (
           <Avatar name={agent.name} color={agent.color} kind="agent" size={20} />
         ) : (
@@ -36,6 +37,7 @@ export function AgentPanel() {
         <span className="min-w-0 truncate text-xs text-muted">
           {agent?.demo ? "demo model, works by rules" : agent?.model}
         </span>
+        {agent ? <AgentMenu agent={agent} /> : null}
       </div>
       <Turns />
       {mayEdit ? (

@@ -51,8 +51,9 @@ function describe(turn: Turn, name: string): string {
   const { applied, missed } = totals(turn);
   const edits = `${applied} ${applied === 1 ? "edit" : "edits"}`;
   const misses = missed > 0 ? `, ${missed} could not be placed` : "";
-  if (turn.review === "rejected") return `The turn “${turn.prompt}” was taken back.`;
-  if (turn.review === "accepted") return `The turn “${turn.prompt}” was kept.`;
+  if (turn.review === "rejected") return `The turn “${turn.prompt}” was rejected.`;
+  if (turn.review === "accepted") return `The turn “${turn.prompt}” was accepted.`;
+  if (turn.review === "mixed") return `The turn “${turn.prompt}” was accepted in part.`;
   switch (turn.status) {
     case "queued":
       return `${name} will start on “${turn.prompt}” soon.`;

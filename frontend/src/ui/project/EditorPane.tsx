@@ -8,8 +8,11 @@ import { languageOf } from "../../editor/languages/languages.ts";
 import { createEditor, setLanguage, setReadOnly } from "../../editor/setup.ts";
 import type { OpenDocument } from "../../state/open-document.ts";
 import { Button } from "../parts/Button.tsx";
+import { keyName } from "../parts/keys.ts";
 import { Notice } from "../parts/Notice.tsx";
+import { ago } from "../parts/time.ts";
 import { AsideNotice } from "./AsideNotice.tsx";
+import { personOf } from "./attribution-desk.ts";
 import {
   useMayEdit,
   useSession,
@@ -17,6 +20,8 @@ import {
   useWorkbench,
   useWorkbenchState,
 } from "./context.ts";
+import { ReviewBar } from "./ReviewBar.tsx";
+import { ViewMenu } from "./ViewMenu.tsx";
 
 /** The open document, or what to do when there is none. */
 export function EditorPane() {
@@ -65,19 +70,18 @@ function PaneHeader() {
           onClick={() => workbench.openPrompt()}
         >
           Ask about the selection
-          <kbd className="hidden font-sans text-[11px] text-faint sm:inline">{keyName("K")}</kbd>
+          <kbd className="hidden font-sans text-[11px] text-faint sm:inline">
+            {keyName("Mod K")}
+          </kbd>
         </Button>
       ) : null}
+      <ViewMenu />
     </div>
   );
 }
 
-/** The key with this system's modifier. */
-function keyName(key: string): string {
-  return /Mac|iPhone|iPad/.test(navigator.platform) ? `⌘${key}` : `Ctrl ${key}`;
-}
-
 function Editor({ document }: { document: OpenDocument }) {
+  const session = useSession();
   const workbench = useWorkbench();
   const agentColor = useSessionState(({ agents }) => [...agents.values()][0]?.color ?? null);
   const place = useRef<HTMLDivElement>(null);
@@ -90,7 +94,8 @@ function Editor({ document }: { document: OpenDocument }) {
     return !state || state.readOnly || state.phase !== "ready";
   });
   const readOnly = locked || !mayEdit;
-  const first = useRef({ path, readOnly });
+  const you = useSessionState((state) => state.you);
+  const first = useRef({ path, readOnly, you });
 
   useEffect(() => {
     const parent = place.current;
@@ -104,15 +109,23 @@ function Editor({ document }: { document: OpenDocument }) {
         undo: undoOf(text),
         marks: document.isAgentWriting,
         onTooLarge: () => setTooLarge(true),
+        onTyped: session.forgetOwnTurn,
+        beforeUndo: workbench.review.beforeUndo,
       },
       awareness,
       readOnly: first.current.readOnly,
       prompt: { onPlace: workbench.placePrompt, onFocusPanel: workbench.focusPanel },
+      review: { onChange: workbench.review.onChange, onVerdict: workbench.review.onVerdict },
+      attribution: {
+        you: first.current.you && personOf(first.current.you),
+        ago,
+        onSaid: workbench.say,
+      },
       nonce: pageNonce(),
       onSelection: workbench.onSelection,
     });
     restorePlace(made, document);
-    workbench.show(document.id, made);
+    workbench.show(document, made);
     setView(made);
     return () => {
       const { anchor, head } = made.state.selection.main;
@@ -120,7 +133,7 @@ function Editor({ document }: { document: OpenDocument }) {
       workbench.hide(made);
       made.destroy();
     };
-  }, [document, workbench]);
+  }, [document, workbench, session]);
 
   useEffect(() => {
     if (view) setReadOnly(view, readOnly);
@@ -150,6 +163,7 @@ function Editor({ document }: { document: OpenDocument }) {
         className="min-h-0 flex-1 overflow-hidden"
         style={agentColors(agentColor)}
       />
+      <ReviewBar />
     </>
   );
 }
@@ -160,6 +174,8 @@ function agentColors(color: string | null): CSSProperties {
   return {
     "--agent-soft": `color-mix(in oklab, ${color} 13%, transparent)`,
     "--agent-line": `color-mix(in oklab, ${color} 45%, transparent)`,
+    "--inserted-active": `color-mix(in oklab, ${color} 24%, transparent)`,
+    "--inserted-line": color,
   } as CSSProperties;
 }
 

@@ -14,6 +14,7 @@ import { buildTree, folderOf, type TreeNode, type TreeRow, visibleRows } from ".
 import { showMobilePanel } from "../../state/settings.ts";
 import { Button, IconButton } from "../parts/Button.tsx";
 import { cx } from "../parts/cx.ts";
+import { useLater } from "../parts/later.ts";
 import {
   useMayEdit,
   useSession,
@@ -21,11 +22,12 @@ import {
   useWorkbench,
   useWorkbenchState,
 } from "./context.ts";
-import { DeleteDialog } from "./DeleteDialog.tsx";
 import { NameForm } from "./NameForm.tsx";
 
 /** What is being named in the list: a new file, or one that is there. */
 type Naming = { kind: "new"; start: string } | { kind: "rename"; id: string; start: string };
+
+const loadDeleteDialog = () => import("./DeleteDialog.tsx").then((part) => part.DeleteDialog);
 
 /** Letters typed closer together than this search for one name. */
 const TYPE_AHEAD_MS = 700;
@@ -41,6 +43,7 @@ export function FilePanel() {
   const [closed, setClosed] = useState<ReadonlySet<string>>(new Set());
   const [naming, setNaming] = useState<Naming | null>(null);
   const [deleting, setDeleting] = useState<{ id: string; path: string } | null>(null);
+  const DeleteDialog = useLater(loadDeleteDialog, deleting !== null);
   const answered = useRef(0);
 
   const rows = useMemo(
@@ -114,7 +117,7 @@ export function FilePanel() {
           </div>
         ) : null}
       </div>
-      <DeleteDialog target={deleting} onClose={() => setDeleting(null)} />
+      {DeleteDialog ? <DeleteDialog target={deleting} onClose={() => setDeleting(null)} /> : null}
     </>
   );
 }

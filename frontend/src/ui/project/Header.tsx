@@ -5,11 +5,13 @@ import { setPanel, settings } from "../../state/settings.ts";
 import { navigate } from "../navigation.ts";
 import { Button, IconButton } from "../parts/Button.tsx";
 import { Mark } from "../parts/Logo.tsx";
+import { useLater } from "../parts/later.ts";
 import { ThemeToggle } from "../parts/ThemeToggle.tsx";
 import { useMayEdit, useSessionState } from "./context.ts";
 import { Roster } from "./Roster.tsx";
 import { SaveIndicator } from "./SaveIndicator.tsx";
-import { ShareDialog } from "./ShareDialog.tsx";
+
+const loadShareDialog = () => import("./ShareDialog.tsx").then((part) => part.ShareDialog);
 
 export function Header() {
   const name = useSessionState((state) => state.project?.name ?? "");
@@ -17,6 +19,7 @@ export function Header() {
   const agentOpen = useStore(settings, (state) => state.agentOpen);
   const mayEdit = useMayEdit();
   const [sharing, setSharing] = useState(false);
+  const ShareDialog = useLater(loadShareDialog, sharing);
 
   return (
     <header className="flex h-[52px] shrink-0 items-center gap-1.5 border-b border-line bg-paper px-3 sm:gap-2">
@@ -49,7 +52,7 @@ export function Header() {
           <Button look="accent" icon={UserPlus} onClick={() => setSharing(true)} aria-label="Share">
             <span className="hidden sm:inline">Share</span>
           </Button>
-          <ShareDialog open={sharing} onOpenChange={setSharing} />
+          {ShareDialog ? <ShareDialog open={sharing} onOpenChange={setSharing} /> : null}
         </>
       ) : (
         <span className="rounded-md bg-sunken px-2 py-1 text-[12px] font-medium text-muted">

@@ -27,8 +27,12 @@ export default function ProjectPage({ project }: { project: string }) {
 
   useEffect(() => {
     const session = acquireSession(project);
-    setHeld({ session, workbench: new Workbench(session) });
-    return () => releaseSession(project);
+    const workbench = new Workbench(session);
+    setHeld({ session, workbench });
+    return () => {
+      workbench.destroy();
+      releaseSession(project);
+    };
   }, [project]);
 
   if (!held) return null;
@@ -96,7 +100,15 @@ function Shell() {
   // The same keys as in the editor, wherever the focus is.
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
-      if (event.defaultPrevented || !(event.ctrlKey || event.metaKey) || event.altKey) return;
+      if (event.defaultPrevented) return;
+      if (event.key === "F7" && !event.ctrlKey && !event.metaKey && !event.altKey) {
+        if (workbench.review.store.getState().count === 0) return;
+        event.preventDefault();
+        if (event.shiftKey) workbench.review.previous();
+        else workbench.review.next();
+        return;
+      }
+      if (!(event.ctrlKey || event.metaKey) || event.altKey) return;
       if (event.key.toLowerCase() === "i" && !event.shiftKey) {
         event.preventDefault();
         workbench.focusPanel();

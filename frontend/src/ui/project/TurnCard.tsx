@@ -1,6 +1,6 @@
 import {
   Check,
-  type ChevronRight,
+  ChevronRight,
   CornerDownRight,
   type LucideProps,
   Square,
@@ -9,7 +9,7 @@ import {
 import { memo, type ReactNode, useEffect, useState } from "react";
 import { explain, explainCode, type Told } from "../../core/errors.ts";
 import type { Hunk, Turn } from "../../core/protocol.ts";
-import { isLive, isReviewable, totals } from "../../state/turns.ts";
+import { byFile, isLive, isReviewable, type TurnFile, totals } from "../../state/turns.ts";
 import { Avatar } from "../parts/Avatar.tsx";
 import { Button } from "../parts/Button.tsx";
 import { cx } from "../parts/cx.ts";
@@ -35,17 +35,17 @@ export const TurnCard = memo(function TurnCard({ turn }: { turn: Turn }) {
       <Prompt turn={turn} />
       <div className="flex items-center gap-2 text-[12.5px] text-muted">
         <Avatar
-          name={agent?.name ?? "Agent"}
+          name={turn.agent_name ?? agent?.name ?? "Agent"}
           color={agent?.color ?? "#6b7280"}
           kind="agent"
           size={18}
           busy={live}
         />
-        <Status turn={turn} name={agent?.name ?? "The agent"} />
+        <Status turn={turn} name={turn.agent_name ?? agent?.name ?? "The agent"} />
       </div>
       {turn.answer ? <Answer text={turn.answer} live={turn.status === "running"} /> : null}
       {turn.error ? <TurnError error={turn.error} /> : null}
-      {turn.hunks.length > 0 ? <Hunks hunks={turn.hunks} /> : null}
+      {turn.hunks.length > 0 ? <Files turn={turn} /> : null}
       <Review turn={turn} />
     </article>
   );
@@ -164,14 +164,101 @@ function TurnError({ error }: { error: { code: string; detail: string } }) {
   );
 }
 
-function Hunks({ hunks }: { hunks: Hunk[] }) {
+/** What a turn changed: its hunks, by file where there are several. */
+function Files({ turn }: { turn: Turn }) {
+  const files = byFile(turn);
+  const [only] = files;
+  return (
+    <ul className="overflow-hidden rounded-xl border border-line bg-raised">
+      {files.length === 1 && only ? (
+        <Hunks turn={turn.id} hunks={only.hunks} />
+      ) : (
+        files.map((file) => <FileRow key={file.path} turn={turn.id} file={file} />)
+      )}
+    </ul>
+  );
+}
+
+/** One file of a turn that changed several. */
+function FileRow({ turn, file }: { turn: string; file: TurnFile }) {
+  const workbench = useWorkbench();
+  const [open, setOpen] = useState(false);
+  const first = file.hunks.find((hunk) => hunk.state !== "missed") ?? file.hunks[0];
+  const path = useSessionState(({ documents }) => {
+    const document = first?.document ?? null;
+    return document === null ? null : (documents.get(document)?.path ?? null);
+  });
+  const shown = path ?? file.path;
+  const cut = shown.lastIndexOf("/") + 1;
+  const count = file.hunks.length === 1 ? "1 change" : `${file.hunks.length} changes`;
+  return (
+    <li className="border-b border-line last:border-b-0" data-file={shown}>
+      <div className="flex items-center">
+        <button
+          type="button"
+          aria-expanded={open}
+          aria-label={`${open ? "Hide" : "List"} the changes in ${shown}`}
+          onClick={() => setOpen(!open)}
+          className="flex h-8 w-8 shrink-0 items-center justify-center text-faint -outline-offset-2 hover:bg-hover hover:text-ink"
+        >
+          <ChevronRight
+            size={14}
+            aria-hidden="true"
+            className={cx("transition-transform", open && "rotate-90")}
+          />
+        </button>
+        <button
+          type="button"
+          disabled={path === null || !first}
+          onClick={() => first && workbench.reveal(turn, first)}
+          aria-label={`Open ${shown}, ${count}, ${file.inserted} characters in, ${file.deleted} out`}
+          className="flex h-8 min-w-0 flex-1 items-center gap-2 pr-3 text-left text-[12.5px] -outline-offset-2 enabled:hover:bg-hover"
+        >
+          <span className="min-w-0 flex-1 truncate font-mono text-[12px]">
+            <span className="text-muted">{shown.slice(0, cut)}</span>
+            {shown.slice(cut)}
+          </span>
+          <Verdicts hunks={file.hunks} />
+          <Counts inserted={file.inserted} deleted={file.deleted} />
+        </button>
+      </div>
+      {open ? (
+        <ul className="border-t border-line bg-paper">
+          <Hunks turn={turn} hunks={file.hunks} />
+        </ul>
+      ) : null}
+    </li>
+  );
+}
+
+/** What was decided about a file's hunks, where that can be said in a word. */
+function Verdicts({ hunks }: { hunks: readonly Hunk[] }) {
+  const open = hunks.filter((hunk) => hunk.state === "applied").length;
+  const missed = hunks.filter((hunk) => hunk.state === "missed").length;
+  if (missed > 0) return <Tag tone="warn">{missed} not placed</Tag>;
+  if (open > 0) return null;
+  if (hunks.every((hunk) => hunk.state === "accepted")) return <Tag>accepted</Tag>;
+  if (hunks.every((hunk) => hunk.state === "rejected")) return <Tag>rejected</Tag>;
+  return <Tag>reviewed</Tag>;
+}
+
+function Counts({ inserted, deleted }: { inserted: number; deleted: number }) {
+  return (
+    <span className="shrink-0 font-mono text-[11.5px] tabular-nums">
+      {inserted > 0 ? <span className="text-accent">+{inserted}</span> : null}
+      {deleted > 0 ? <span className="ml-1.5 text-danger">−{deleted}</span> : null}
+    </span>
+  );
+}
+
+function Hunks({ turn, hunks }: { turn: string; hunks: readonly Hunk[] }) {
   const [all, setAll] = useState(false);
   const shown = all ? hunks : hunks.slice(0, HUNKS_SHOWN);
   const rest = hunks.length - shown.length;
   return (
-    <ul className="overflow-hidden rounded-xl border border-line bg-raised">
+    <>
       {shown.map((hunk) => (
-        <HunkRow key={hunk.id} hunk={hunk} />
+        <HunkRow key={hunk.id} turn={turn} hunk={hunk} />
       ))}
       {rest > 0 || (all && hunks.length > HUNKS_SHOWN) ? (
         <li>
@@ -184,11 +271,11 @@ function Hunks({ hunks }: { hunks: Hunk[] }) {
           </button>
         </li>
       ) : null}
-    </ul>
+    </>
   );
 }
 
-function HunkRow({ hunk }: { hunk: Hunk }) {
+function HunkRow({ turn, hunk }: { turn: string; hunk: Hunk }) {
   const workbench = useWorkbench();
   const path = useSessionState(({ documents }) =>
     hunk.document === null ? null : (documents.get(hunk.document)?.path ?? null),
@@ -212,7 +299,7 @@ function HunkRow({ hunk }: { hunk: Hunk }) {
       <button
         type="button"
         disabled={path === null}
-        onClick={() => workbench.reveal(hunk)}
+        onClick={() => workbench.reveal(turn, hunk)}
         aria-label={`Show ${place}, ${hunk.inserted} characters in, ${hunk.deleted} out`}
         className="group flex w-full items-center gap-2 px-3 py-1.5 text-left text-[12.5px] -outline-offset-2 enabled:hover:bg-hover"
       >
@@ -229,13 +316,11 @@ function HunkRow({ hunk }: { hunk: Hunk }) {
         >
           {place}
         </span>
+        {hunk.state === "accepted" ? <Tag>accepted</Tag> : null}
         {gone ? (
-          <Tag>taken back</Tag>
+          <Tag>{hunk.state === "rejected" ? "rejected" : "taken back"}</Tag>
         ) : (
-          <span className="shrink-0 font-mono text-[11.5px] tabular-nums">
-            {hunk.inserted > 0 ? <span className="text-accent">+{hunk.inserted}</span> : null}
-            {hunk.deleted > 0 ? <span className="ml-1.5 text-danger">−{hunk.deleted}</span> : null}
-          </span>
+          <Counts inserted={hunk.inserted} deleted={hunk.deleted} />
         )}
       </button>
     </li>
@@ -255,7 +340,7 @@ function Tag({ tone, children }: { tone?: "warn"; children: ReactNode }) {
   );
 }
 
-/** Keep what the turn did, or take it back. */
+/** Accept what the turn did, or reject it. */
 function Review({ turn }: { turn: Turn }) {
   const session = useSession();
   const mayEdit = useMayEdit();
@@ -263,11 +348,13 @@ function Review({ turn }: { turn: Turn }) {
   const [told, setTold] = useState<Told | null>(null);
 
   if (turn.review === "rejected") {
-    return <Verdict icon={Undo2}>Taken back; what people typed has stayed</Verdict>;
+    return <Verdict icon={Undo2}>Rejected; what people typed has stayed</Verdict>;
   }
   const kept = turn.review === "accepted";
-  if (!mayEdit) return kept ? <Verdict icon={Check}>Kept</Verdict> : null;
-  if (!kept && !isReviewable(turn)) return null;
+  const mixed = turn.review === "mixed";
+  const verdict = kept ? "Accepted" : mixed ? "Accepted in part" : null;
+  if (!mayEdit) return verdict ? <Verdict icon={Check}>{verdict}</Verdict> : null;
+  if (verdict === null && !isReviewable(turn)) return null;
   const decide = async (verdict: (turn: string) => Promise<void>) => {
     setBusy(true);
     setTold(null);
@@ -282,8 +369,8 @@ function Review({ turn }: { turn: Turn }) {
   return (
     <div className="flex flex-col gap-2">
       <div className="flex items-center gap-2">
-        {kept ? (
-          <Verdict icon={Check}>Kept</Verdict>
+        {verdict !== null ? (
+          <Verdict icon={Check}>{verdict}</Verdict>
         ) : (
           <Button
             size="small"
@@ -291,7 +378,7 @@ function Review({ turn }: { turn: Turn }) {
             disabled={busy}
             onClick={() => void decide((id) => session.acceptTurn(id))}
           >
-            Keep
+            Accept
           </Button>
         )}
         <Button

@@ -6,11 +6,16 @@ import * as Y from "yjs";
 import { createStore, type StoreApi } from "zustand/vanilla";
 import type { Hunk } from "../../core/protocol.ts";
 import { revealRange } from "../../editor/agent-edits/extension.ts";
+import { whoWroteThisLine } from "../../editor/attribution/extension.ts";
 import { bindingOf } from "../../editor/collab/binding.ts";
 import { closePrompt, openPrompt } from "../../editor/prompt/extension.ts";
 import { resolvePosition } from "../../editor/remote-cursors/extension.ts";
+import type { OpenDocument } from "../../state/open-document.ts";
+import { isOpenIn } from "../../state/reviews.ts";
 import type { ProjectSession, TurnRequest } from "../../state/session.ts";
 import { setPanel, settings, showMobilePanel } from "../../state/settings.ts";
+import { AttributionDesk } from "./attribution-desk.ts";
+import { ReviewDesk } from "./review-desk.ts";
 
 /** The selected lines, for people to read. */
 export interface SelectedLines {
@@ -39,20 +44,34 @@ export class Workbench {
     focusPrompt: 0,
     newFile: 0,
   }));
+  readonly review: ReviewDesk;
+  private readonly attribution: AttributionDesk;
   private view: EditorView | null = null;
-  private pending: Hunk | null = null;
+  private pending: { turn: string; hunk: Hunk } | null = null;
 
-  constructor(private readonly session: ProjectSession) {}
+  constructor(private readonly session: ProjectSession) {
+    this.review = new ReviewDesk(session);
+    this.attribution = new AttributionDesk(session);
+  }
+
+  destroy(): void {
+    this.review.destroy();
+    this.attribution.destroy();
+  }
 
   /** An editor has appeared. */
-  show(document: string, view: EditorView): void {
+  show(document: OpenDocument, view: EditorView): void {
     this.view = view;
-    this.store.setState({ document, lines: null, promptPlace: null });
-    if (this.pending?.document === document) this.jump(this.pending);
+    this.store.setState({ document: document.id, lines: null, promptPlace: null });
+    this.review.show(document.id, view);
+    this.attribution.show(document, view);
+    if (this.pending?.hunk.document === document.id) this.jump(this.pending);
   }
 
   /** The editor at hand has gone. */
   hide(view: EditorView): void {
+    this.review.hide(view);
+    this.attribution.hide(view);
     if (this.view !== view) return;
     this.view = null;
     this.store.setState({ document: null, lines: null, promptPlace: null });
@@ -128,17 +147,32 @@ export class Workbench {
   }
 
   /** Opens a hunk's document and shows where it is. */
-  reveal(hunk: Hunk): void {
+  reveal(turn: string, hunk: Hunk): void {
     if (settings.getState().mobilePanel !== "editor") showMobilePanel("editor");
-    if (this.store.getState().document === hunk.document && this.view) this.jump(hunk);
+    if (this.store.getState().document === hunk.document && this.view) this.jump({ turn, hunk });
     else {
-      this.pending = hunk;
+      this.pending = { turn, hunk };
       this.session.select(hunk.document);
     }
   }
 
-  private jump(hunk: Hunk): void {
+  /** Goes on with the review in another document. */
+  reviewIn(document: string): void {
+    const turn = this.session.store.getState().turns.findLast((each) => isOpenIn(each, document));
+    const hunk = turn?.hunks.find((each) => each.document === document && each.state === "applied");
+    if (turn && hunk) this.reveal(turn.id, hunk);
+  }
+
+  /** Shows and says who wrote the line of the cursor. */
+  whoWroteThisLine(): void {
+    if (this.view) whoWroteThisLine(this.view);
+  }
+
+  readonly say = (said: string): void => this.review.store.setState({ said });
+
+  private jump({ turn, hunk }: { turn: string; hunk: Hunk }): void {
     this.pending = null;
+    if (hunk.state === "applied" && this.review.reveal(turn, hunk.id)) return;
     const { view } = this;
     const text = view && bindingOf(view)?.text;
     if (!view || !text?.doc) return;

@@ -1,0 +1,42 @@
+import { EditorView } from "@codemirror/view";
+
+/** How hunks under review look: told apart by line and strike as well as by colour. */
+export const reviewTheme = EditorView.baseTheme({
+  ".cm-inserted": {
+    textDecoration: "none",
+    backgroundColor: "var(--agent-soft)",
+    boxShadow: "inset 0 -1px 0 var(--agent-line)",
+  },
+  ".cm-inserted.cm-hunkActive": {
+    backgroundColor: "var(--inserted-active)",
+    boxShadow: "inset 0 -2px 0 var(--inserted-line)",
+  },
+  ".cm-deleted": { color: "var(--danger)", userSelect: "none" },
+  ".cm-deleted del": {
+    textDecoration: "line-through",
+    textDecorationThickness: "1px",
+    backgroundColor: "var(--danger-soft)",
+    borderRadius: "2px",
+    whiteSpace: "pre-wrap",
+  },
+  ".cm-deletedInline": { marginRight: "1px" },
+  ".cm-deletedBlock": {
+    padding: "0 20px 0 10px",
+    backgroundColor: "var(--danger-soft)",
+    borderLeft: "2px solid var(--danger-line)",
+    marginLeft: "-2px",
+    cursor: "default",
+  },
+  ".cm-deletedBlock del": { backgroundColor: "transparent" },
+  ".cm-deleted.cm-hunkActive": {
+    outline: "1px solid var(--danger)",
+    outlineOffset: "-1px",
+    borderRadius: "2px",
+  },
+  ".cm-deletedMore": {
+    color: "var(--danger)",
+    font: "500 12px/1.8 var(--font-sans)",
+    textDecoration: "underline",
+    textUnderlineOffset: "2px",
+  },
+});
