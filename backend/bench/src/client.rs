@@ -226,13 +226,17 @@ impl Receiver {
         self.joined_with(sender, address).await.map(drop)
     }
 
-    /// The same, and returns what the document holds, as an update.
-    pub(crate) async fn joined_with(&mut self, sender: &mut Sender, address: &str) -> anyhow::Result<Bytes> {
+    /// The same, and returns what the document holds, and what others did meanwhile, as updates.
+    pub(crate) async fn joined_with(
+        &mut self,
+        sender: &mut Sender,
+        address: &str,
+    ) -> anyhow::Result<Vec<Bytes>> {
         let joining = async {
-            let (mut synced, mut acknowledged) = (None, false);
+            let (mut updates, mut synced, mut acknowledged) = (Vec::new(), false, false);
             loop {
-                if acknowledged && let Some(update) = synced.take() {
-                    return Ok(update);
+                if synced && acknowledged {
+                    return Ok(updates);
                 }
                 let frame = self.next().await?.context("the socket closed while joining")?;
                 match ServerFrame::read(&frame)? {
@@ -244,7 +248,12 @@ impl Receiver {
                             sender.send(step_2_frame(address, &[0, 0])).await?;
                         }
                         ServerMessage::Sync(SyncMessage::Step2(update)) => {
-                            synced = Some(Bytes::copy_from_slice(update));
+                            synced = true;
+                            updates.push(Bytes::copy_from_slice(update));
+                        }
+                        // Whoever is in is told what others do, also before the own answer is acknowledged.
+                        ServerMessage::Sync(SyncMessage::Update(update)) => {
+                            updates.push(Bytes::copy_from_slice(update));
                         }
                         ServerMessage::SyncStatus(_) => acknowledged = true,
                         _ => {}

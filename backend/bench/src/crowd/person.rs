@@ -181,8 +181,12 @@ impl Person {
             ..Options::default()
         });
         let content = doc.get_or_insert_text("content");
-        let update = receiver.joined_with(&mut sender, address).await?;
-        doc.transact_mut().apply_update(Update::decode_v1(&update)?)?;
+        let mut reached = HashMap::new();
+        for update in receiver.joined_with(&mut sender, address).await? {
+            let update = Update::decode_v1(&update)?;
+            keys.hear(&update, &mut reached, Instant::now());
+            doc.transact_mut().apply_update(update)?;
+        }
         let text = content.get_string(&doc.transact());
         let at = text.find(line).context("the line to type in is not there")? + line.len();
         let place = stick(&doc, &content, at as u32)?;
@@ -201,7 +205,7 @@ impl Person {
             pace,
             typed: String::new(),
             unsaved: 0,
-            reached: HashMap::new(),
+            reached,
         })
     }
 
@@ -329,12 +333,10 @@ pub(super) struct Listener {
 impl Listener {
     pub(super) async fn join(stage: &Stage, address: &str, keys: Arc<Keys>) -> anyhow::Result<Self> {
         let (mut sender, mut receiver) = enter(stage, &stage.project.token, address).await?;
-        let update = receiver.joined_with(&mut sender, address).await?;
-        let mut reached: HashMap<u64, u32> = Update::decode_v1(&update)?
-            .state_vector()
-            .iter()
-            .map(|(client, clock)| (client.get(), *clock))
-            .collect();
+        let mut reached = HashMap::new();
+        for update in receiver.joined_with(&mut sender, address).await? {
+            keys.hear(&Update::decode_v1(&update)?, &mut reached, Instant::now());
+        }
         let heard = Arc::new(Mutex::new(Heard::default()));
         let (leave, mut left) = watch::channel(false);
         let task = tokio::spawn({
