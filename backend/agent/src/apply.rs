@@ -5,6 +5,7 @@
 //! mirrored into the replica of the turns. Between any two events the turn may be stopped: then nothing more is
 //! handed to a room, what waits is dropped, and the hunks this cuts say so.
 
+mod again;
 mod files;
 mod flush;
 mod hunks;
@@ -17,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset};
-use ensemble_model::{EventStream, ModelError, Usage};
+use ensemble_model::{CallRequest, EventStream, InputItem, ModelError, ModelProvider, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
 use ensemble_sync::RoomError;
@@ -28,12 +29,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{self, ROOM_TRIES, Shown};
+use crate::context::{self, HeldSelection, ROOM_TRIES, Shown, Unfit};
 use crate::documents::Documents;
 use crate::error::AgentError;
 use crate::policy::{Entry, NOT_PART_OF_TURN, Policy};
 use crate::replica::Turns;
 use crate::supervisor::AgentCard;
+use again::NOT_ASKED_AGAIN;
 use hunks::Hunks;
 use writer::{Batch, DocumentWriter, Tally};
 
@@ -66,6 +68,17 @@ pub(crate) struct Job {
     pub(crate) entries: Vec<Entry>,
     /// Documents the turn may write in.
     pub(crate) documents: Vec<DocumentId>,
+    pub(crate) asked: Arc<Asked>,
+}
+
+/// What was asked, and whom: to ask again.
+#[derive(Debug)]
+pub(crate) struct Asked {
+    pub(crate) provider: Arc<dyn ModelProvider>,
+    pub(crate) request: CallRequest,
+    pub(crate) prompt: String,
+    pub(crate) open: Option<DocumentId>,
+    pub(crate) selection: Option<HeldSelection>,
 }
 
 /// How a turn's work ended.
@@ -107,6 +120,15 @@ enum Source {
     Tool(u32),
 }
 
+/// Which answer of the model is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Try {
+    First,
+    /// The second, which has said nothing yet.
+    SecondInSilence,
+    Second,
+}
+
 struct Applier {
     job: Job,
     stream: Option<PatchStream>,
@@ -133,6 +155,14 @@ struct Applier {
     /// Hunks the end came in the middle of.
     cut: Vec<(HunkId, Arc<str>)>,
     usage: Option<Usage>,
+    /// Hunks that were missed and could be mended.
+    unfit: Vec<Unfit>,
+    /// What the model said, to go on from.
+    output: Vec<InputItem>,
+    which: Try,
+    /// The number before the first hunk of this answer, and how many the answer has.
+    first_hunk: u32,
+    hunks_of_answer: u32,
     under_way: UnderWay,
     failure: Option<End>,
 }
@@ -180,6 +210,11 @@ pub(crate) async fn apply(
         malformed: None,
         cut: Vec::new(),
         usage: None,
+        unfit: Vec::new(),
+        output: Vec::new(),
+        which: Try::First,
+        first_hunk: 0,
+        hunks_of_answer: 0,
         under_way: FuturesUnordered::new(),
         failure: None,
     };
@@ -187,11 +222,29 @@ pub(crate) async fn apply(
 }
 
 impl Applier {
-    async fn run(mut self, mut events: EventStream) -> Applied {
+    async fn run(mut self, events: EventStream) -> Applied {
+        let mut end = self.attempt(events).await;
+        if end == End::Done
+            && let Some(again) = self.try_again().await
+        {
+            end = again;
+        }
+        self.settle_rest().await;
+        self.disappear().await;
+
+        let hunks = self.hunks.take_dirty(usize::MAX);
+        let answer = self.answer.trim_end().to_owned();
+        let untold = answer.get(self.told..).unwrap_or_default().to_owned();
+        let documents = self.job.documents;
+        Applied { end, answer, untold, hunks, usage: self.usage, documents }
+    }
+
+    /// Reads an answer to its end, and writes all of it unless the turn is stopped.
+    async fn attempt(&mut self, mut events: EventStream) -> End {
         let mut end = self.read(&mut events).await;
         // Nothing more is read; dropping the stream also tells the model's server.
         drop(events);
-        let stream = self.stream.take().expect("the patch stream ends only here");
+        let stream = self.stream.take().expect("every answer has a patch stream of its own");
         let last = if end == End::Done { stream.finish() } else { stream.abort() };
         for event in last {
             self.handle(event).await;
@@ -203,14 +256,7 @@ impl Applier {
                 end = failure;
             }
         }
-        self.settle_rest().await;
-        self.disappear().await;
-
-        let hunks = self.hunks.take_dirty(usize::MAX);
-        let answer = self.answer.trim_end().to_owned();
-        let untold = answer.get(self.told..).unwrap_or_default().to_owned();
-        let documents = self.job.documents;
-        Applied { end, answer, untold, hunks, usage: self.usage, documents }
+        end
     }
 
     /// Reads the model's events until they end, writing what settles.
@@ -284,25 +330,27 @@ impl Applier {
             PatchEvent::FileBegan { .. } | PatchEvent::HunkDone { .. } => {}
             PatchEvent::HunkAimed { hunk, path, range, .. } => {
                 if let Some(&at) = self.paths.get(&*path) {
-                    self.writer_of.insert(number(hunk), at);
+                    self.writer_of.insert(self.number(hunk), at);
                     self.writers[at].aim(&range);
                 }
             }
             PatchEvent::Edit { hunk, path, delete, insert_at, insert } => {
-                self.edit(number(hunk), &path, delete, insert_at, insert);
+                self.edit(self.number(hunk), &path, delete, insert_at, insert);
             }
             PatchEvent::HunkMissed(missed) => {
-                let (hunk, path) = (number(missed.hunk), missed.path);
+                let (hunk, path) = (self.number(missed.hunk), missed.path);
                 let reason = self.reason(&path, &missed.miss);
                 if let Some(&at) = self.writer_of.get(&hunk) {
                     self.writers[at].drop_unwritten(hunk);
                 }
                 let document = self.document_at(&path);
+                self.note_unfit(hunk, document, &missed.miss);
                 self.hunks.missed(hunk, document, &path, &reason);
             }
             PatchEvent::HunkReverted(missed) => {
-                let (hunk, path) = (number(missed.hunk), missed.path);
+                let (hunk, path) = (self.number(missed.hunk), missed.path);
                 let Some(&at) = self.writer_of.get(&hunk) else { return };
+                self.note_unfit(hunk, Some(self.writers[at].document), &missed.miss);
                 let reason = missed.miss.message;
                 if self.writers[at].take_back(hunk) {
                     self.hunks.contradict(hunk, reason);
@@ -312,21 +360,31 @@ impl Applier {
                 }
             }
             // What is under way decides whether it was written in part or not at all.
-            PatchEvent::HunkIncomplete { hunk, path, .. } => self.cut.push((number(hunk), path)),
-            PatchEvent::AddFile { hunk, path, text } => self.add_file(number(hunk), &path, text).await,
-            PatchEvent::DeleteFile { hunk, path } => self.delete_file(number(hunk), &path).await,
-            PatchEvent::MoveFile { hunk, from, to } => self.move_file(number(hunk), &from, &to).await,
+            PatchEvent::HunkIncomplete { hunk, path, .. } => self.cut.push((self.number(hunk), path)),
+            PatchEvent::AddFile { hunk, path, .. }
+            | PatchEvent::DeleteFile { hunk, path }
+            | PatchEvent::MoveFile { hunk, from: path, .. }
+                if self.which != Try::First =>
+            {
+                let document = self.document_at(&path);
+                self.hunks.missed(self.number(hunk), document, &path, NOT_ASKED_AGAIN);
+            }
+            PatchEvent::AddFile { hunk, path, text } => self.add_file(self.number(hunk), &path, text).await,
+            PatchEvent::DeleteFile { hunk, path } => self.delete_file(self.number(hunk), &path).await,
+            PatchEvent::MoveFile { hunk, from, to } => self.move_file(self.number(hunk), &from, &to).await,
             PatchEvent::Malformed { line, message } => {
                 self.malformed.get_or_insert_with(|| {
                     format!("line {line} of the answer is no part of a patch: {message}")
                 });
             }
             PatchEvent::Finished(summary) => {
+                self.hunks_of_answer = summary.hunks;
                 // Where there are hunks they tell the story; a patch without any would fail in silence.
                 if summary.hunks == 0
                     && let Some(reason) = self.malformed.take()
                 {
-                    self.hunks.missed(HunkId(1), None, "", &reason);
+                    let hunk = self.number(ensemble_edit::HunkId(0));
+                    self.hunks.missed(hunk, None, "", &reason);
                 }
             }
         }
@@ -392,6 +450,11 @@ impl Applier {
         }
     }
 
+    /// Hunks are counted from 0 within a model's answer, and from 1 within a turn.
+    const fn number(&self, hunk: ensemble_edit::HunkId) -> HunkId {
+        HunkId(self.first_hunk + hunk.0 + 1)
+    }
+
     fn fail(&mut self, error: &RoomError) {
         let end = match error {
             RoomError::TurnStopped | RoomError::Stopping => End::Interrupted,
@@ -414,7 +477,9 @@ impl Applier {
     /// Why a hunk was missed, as people are told.
     fn reason(&self, path: &str, miss: &Miss) -> String {
         let is_there = self.document_at(path).is_some();
-        if miss.reason == MissReason::NoSuchFile && is_there {
+        if miss.reason == MissReason::NoSuchFile && self.which != Try::First {
+            NOT_ASKED_AGAIN.to_owned()
+        } else if miss.reason == MissReason::NoSuchFile && is_there {
             NOT_PART_OF_TURN.to_owned()
         } else {
             miss.message.clone()
@@ -509,9 +574,4 @@ pub(crate) fn failed(error: &ModelError) -> End {
         ModelError::Interrupted => return End::Interrupted,
     };
     End::Failed(TurnError { code: code.into(), detail: error.to_string() })
-}
-
-/// Hunks are counted from 0 within a model's answer, and from 1 within a turn.
-const fn number(hunk: ensemble_edit::HunkId) -> HunkId {
-    HunkId(hunk.0 + 1)
 }

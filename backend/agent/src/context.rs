@@ -4,6 +4,8 @@
 //! project, and the prompt. A message before it says what the turn may change and what was left out. Texts are
 //! shown exactly; how many lines each has stands before it, so that no text can pretend to end.
 
+mod again;
+
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::ops::Range;
@@ -17,6 +19,7 @@ use ensemble_sync::registry::RoomRegistry;
 use ensemble_sync::room::Room;
 
 use crate::policy::{Entry, Policy};
+pub(crate) use again::{Again, Unfit, can_be_mended, request as request_again};
 
 /// Characters a token has on average, in code; a little less than in prose, so that estimates are on the safe side.
 const CHARS_PER_TOKEN: usize = 4;
@@ -51,6 +54,8 @@ const INSTRUCTIONS: &str = include_str!("prompts/instructions.md");
 const PATCH_BY_TOOL: &str = include_str!("prompts/patch_by_tool.md");
 /// How any other model hands in its patch.
 const PATCH_IN_TEXT: &str = include_str!("prompts/patch_in_text.md");
+/// What a model is told before the misses are asked for again.
+const TRY_AGAIN: &str = include_str!("prompts/try_again.md");
 /// What the patch tool does.
 const TOOL_DESCRIPTION: &str = include_str!("prompts/apply_patch.md");
 /// The grammar of its input.
@@ -259,6 +264,20 @@ impl Budget {
 
     const fn of(self, hundredths: usize) -> usize {
         self.chars * hundredths / 100
+    }
+
+    /// Characters of a model's window that a conversation leaves free, the answer set aside.
+    fn left_after(capability: &Capability, request: &CallRequest, input: &[InputItem]) -> usize {
+        let text = |item: &InputItem| match item {
+            InputItem::UserText(text) | InputItem::AssistantText(text) => text.len(),
+            InputItem::ToolCall { input, .. } => input.len(),
+            InputItem::ToolOutput { output, .. } => output.len(),
+            InputItem::Carried(value) => value.to_string().len(),
+        };
+        let used = request.instructions.len() + input.iter().map(text).sum::<usize>();
+        let window = capability.context_tokens as usize;
+        let output = (capability.max_output_tokens.min(OUTPUT_TOKENS) as usize).min(window / 2);
+        (window.saturating_sub(output + RESERVE_TOKENS) * CHARS_PER_TOKEN).saturating_sub(used)
     }
 }
 

@@ -11,7 +11,7 @@ use ensemble_sync::room::{ReplicaWrite, Room};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::apply::{self, Applied, End, Job};
+use crate::apply::{self, Applied, Asked, End, Job};
 use crate::context::{self, HeldSelection, Question};
 use crate::error::AgentError;
 use crate::policy::{Entry, Policy};
@@ -97,6 +97,13 @@ async fn answer(shared: &Shared, queued: &Queued, seen: Option<&Room>) -> Applie
         changes: vec![Change::UpdateTurn { id: queued.record.id, update: Box::new(update) }],
         ..ReplicaWrite::default()
     };
+    let asked = Arc::new(Asked {
+        provider: options.provider.clone(),
+        request: context.request.clone(),
+        prompt: queued.record.prompt.clone(),
+        open: queued.open,
+        selection: queued.selection.clone(),
+    });
     // The model need not wait for the disk: what it writes is committed after this in any case.
     let call = options.provider.call(context.request, queued.stop.clone());
     let (begun, called) =
@@ -122,6 +129,7 @@ async fn answer(shared: &Shared, queued: &Queued, seen: Option<&Room>) -> Applie
         policy,
         entries,
         documents: documents.clone(),
+        asked,
     };
     apply::apply(job, &context.shown, seen.map(Room::document), events).await
 }

@@ -196,6 +196,8 @@ async fn an_ambiguous_hunk_is_missed_and_says_so() {
     )
     .await;
     call.done().await;
+    // Asked once more, the model has nothing to add.
+    script.call().await.done().await;
 
     let ended = world.ended(turn).await;
     assert_eq!(ended.status, TurnStatus::Done);
@@ -229,6 +231,8 @@ async fn a_contradicted_hunk_is_taken_back() {
     ada.type_after("# sums up", ", they say").await;
     call.delta(item, "     something else\n-    and this\n*** End Patch\n").await;
     call.done().await;
+    // Asked once more, the model has nothing to add.
+    script.call().await.done().await;
 
     let ended = world.ended(turn).await;
     assert_eq!(states(&ended), [HunkState::Reverted]);
@@ -259,6 +263,8 @@ async fn what_a_contradicted_hunk_deleted_returns() {
     assert!(!rest.is_empty());
     call.delta(item, rename_whole).await;
     call.done().await;
+    // Asked once more, the model has nothing to add.
+    script.call().await.done().await;
 
     let ended = world.ended(turn).await;
     assert_eq!(states(&ended), [HunkState::Reverted, HunkState::Applied], "{ended:?}");

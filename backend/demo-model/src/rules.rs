@@ -33,6 +33,11 @@ const ABILITIES: &str = "I can only follow a few rules: rename a name (\u{201c}r
     binary search, quicksort, debounce, throttle, is_palindrome), remove a function by name, and explain what is \
     selected. Python, JavaScript, TypeScript and Rust are what I know.";
 
+/// What it says when a part of its patch did not fit.
+const TRIED_AGAIN: &str = "A part of my patch did not fit; I made it again for the text as it is now.";
+/// The same when no rule finds anything left to do.
+const GAVE_UP: &str = "A part of my patch did not fit, and my rules find nothing more to do about it.";
+
 /// What the model says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Answer {
@@ -71,11 +76,19 @@ pub(crate) fn answer(items: &[Value], obedience: Obedience) -> Answer {
     if obedience == Obedience::PlantedToo {
         outcomes.push(planted::follow(&conversation, &mut drafts));
     }
-    let mut body: String = drafts.iter().map(Draft::section).collect();
+    // The second time only what did not fit is wanted, and lines are numbered: names and texts repeat.
+    let wanted = drafts.iter().filter(|draft| !conversation.again || draft.document().again);
+    let mut body: String = wanted.map(|draft| draft.section(conversation.again)).collect();
     let mut said = Vec::new();
     for outcome in outcomes {
-        body.push_str(&outcome.sections);
+        if !conversation.again {
+            body.push_str(&outcome.sections);
+        }
         said.extend(outcome.said);
+    }
+    if conversation.again {
+        let tried = if body.is_empty() { GAVE_UP } else { TRIED_AGAIN };
+        said = vec![tried.to_owned()];
     }
     if said.is_empty() {
         said.push(ABILITIES.to_owned());
@@ -103,7 +116,7 @@ pub(crate) fn fenced(text: &str, patch: &str) -> String {
 fn after_tool(output: &str) -> &'static str {
     let lower = output.to_lowercase();
     if ["miss", "fail", "error", "refus", "denied"].iter().any(|word| lower.contains(word)) {
-        "Part of my patch did not fit, and I have no rule for trying again."
+        GAVE_UP
     } else {
         "Done."
     }

@@ -64,6 +64,11 @@ impl Hunks {
         }
     }
 
+    /// What is said of a hunk.
+    pub(crate) fn reason(&self, hunk: HunkId) -> Option<String> {
+        self.records.get(&hunk)?.reason.clone()
+    }
+
     /// Notes why a hunk is about to be taken back.
     pub(crate) fn contradict(&mut self, hunk: HunkId, reason: String) {
         self.contradicted.insert(hunk, reason);

@@ -1,10 +1,10 @@
 //! The model's events, one at a time: text and tool input go to the patch stream, the end says how it ended.
 
-use ensemble_model::{DoneReason, ModelError, ModelEvent};
+use ensemble_model::{DoneReason, ModelError, ModelEvent, Usage};
 use ensemble_protocol::limits;
 use ensemble_store::TurnError;
 
-use super::{Applier, End, Source, failed};
+use super::{Applier, End, Source, Try, failed};
 use crate::context::PATCH_TOOL;
 
 impl Applier {
@@ -39,8 +39,9 @@ impl Applier {
                 }
             }
             ModelEvent::ReasoningDelta(_) => {}
-            ModelEvent::Usage(usage) => self.usage = Some(usage),
-            ModelEvent::Done { reason, .. } => {
+            ModelEvent::Usage(usage) => self.usage = Some(sum(self.usage, usage)),
+            ModelEvent::Done { reason, output } => {
+                self.output = output;
                 return Some(match reason {
                     DoneReason::Completed => End::Done,
                     DoneReason::Length => End::Failed(TurnError {
@@ -91,10 +92,30 @@ impl Applier {
 
     /// Adds to the answer, as far as it is kept.
     pub(super) fn say(&mut self, text: &str) {
+        if self.which == Try::SecondInSilence && !text.trim().is_empty() {
+            self.which = Try::Second;
+            let ended = self.answer.trim_end().len().max(self.told);
+            self.answer.truncate(ended);
+            if !self.answer.is_empty() {
+                self.say("\n\n");
+            }
+            return self.say(text.trim_start());
+        }
         let text = if self.answer.is_empty() { text.trim_start() } else { text };
         let left = limits::ANSWER_CHARS - self.answer_chars;
         let kept: String = text.chars().take(left).collect();
         self.answer_chars += kept.chars().count();
         self.answer.push_str(&kept);
+    }
+}
+
+/// What two calls of a turn used together.
+fn sum(first: Option<Usage>, second: Usage) -> Usage {
+    let Some(first) = first else { return second };
+    Usage {
+        input_tokens: first.input_tokens + second.input_tokens,
+        cached_input_tokens: first.cached_input_tokens + second.cached_input_tokens,
+        output_tokens: first.output_tokens + second.output_tokens,
+        reasoning_tokens: first.reasoning_tokens + second.reasoning_tokens,
     }
 }

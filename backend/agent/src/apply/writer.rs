@@ -21,6 +21,7 @@ use ensemble_sync::room::{AnchoredEdit, Room, Written, WrittenEdit};
 use tokio::time::Instant;
 
 use super::hunks::Hunks;
+use crate::context::Shown;
 
 /// A document's part of a turn.
 #[derive(Debug)]
@@ -174,6 +175,27 @@ impl DocumentWriter {
             due: now,
             sight,
         }
+    }
+
+    /// The document and the text that positions refer to.
+    pub(super) fn shown(&self) -> Shown {
+        let (room, base) = (self.room.clone(), self.base.clone());
+        Shown { document: self.document, path: self.path.to_string(), room, base, writable: true }
+    }
+
+    /// From here on positions are those of another text, of the document as it is now. Nothing may wait.
+    pub(super) fn begin_again(&mut self, room: Room, base: BaseText) {
+        debug_assert!(
+            self.pending.is_empty() && self.under_way.is_none(),
+            "nothing waits between two answers"
+        );
+        self.room = room;
+        self.base = base;
+        self.lines = None;
+        self.ends.clear();
+        self.shifts.clear();
+        self.sight.status = "reading";
+        self.sight.stale = true;
     }
 
     /// The agent is about to write here.

@@ -1,6 +1,7 @@
 //! Models: one that says what the test tells it, event by event, and the demo model behind its real socket.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -21,6 +22,8 @@ const CALLS: usize = 64;
 #[derive(Debug)]
 pub struct Script {
     capability: Capability,
+    /// Calls that are taken; those after them are refused.
+    allowed: AtomicUsize,
     calls: mpsc::Sender<Call>,
     waiting: Mutex<mpsc::Receiver<Call>>,
 }
@@ -28,13 +31,19 @@ pub struct Script {
 impl Script {
     pub fn new() -> Arc<Self> {
         let (calls, waiting) = mpsc::channel(CALLS);
-        Arc::new(Self { capability: Capability::of("demo"), calls, waiting: Mutex::new(waiting) })
+        let (capability, allowed) = (Capability::of("demo"), AtomicUsize::new(usize::MAX));
+        Arc::new(Self { capability, allowed, calls, waiting: Mutex::new(waiting) })
     }
 
     /// The next call of the agent.
     pub async fn call(&self) -> Call {
         let call = tokio::time::timeout(PATIENCE, async { self.waiting.lock().await.recv().await });
         call.await.expect("the agent calls the model").expect("the model is there")
+    }
+
+    /// Takes so many more calls and refuses those after them.
+    pub fn allow_only(&self, calls: usize) {
+        self.allowed.store(calls, Ordering::SeqCst);
     }
 
     /// Whether a call waits.
@@ -58,8 +67,12 @@ impl ModelProvider for Script {
     }
 
     async fn call(&self, request: CallRequest, cancel: CancellationToken) -> Result<EventStream, ModelError> {
+        if self.allowed.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_err()
+        {
+            return Err(ModelError::RateLimited { retry_after: None });
+        }
         let (events, cancelled, stream) = EventStream::new(&cancel);
-        let call = Call { request, events, cancelled, item: 0 };
+        let call = Call { request, events, cancelled, item: 0, output: Vec::new() };
         self.calls.send(call).await.expect("the test holds the model");
         Ok(stream)
     }
@@ -75,6 +88,7 @@ pub struct Call {
     pub cancelled: CancellationToken,
     events: mpsc::Sender<ModelEvent>,
     item: u32,
+    output: Vec<InputItem>,
 }
 
 impl Call {
@@ -115,13 +129,16 @@ impl Call {
             self.delta(item, &piece).await;
         }
         self.event(ModelEvent::ToolEnd { item, input: patch.into() }).await;
+        let (call_id, name) = (format!("call_{item}"), "apply_patch".to_owned());
+        let input = patch.to_owned();
+        self.output.push(InputItem::ToolCall { call_id, name, kind: ToolKind::Custom, input });
     }
 
     pub async fn done(&self) {
         let usage =
             Usage { input_tokens: 100, cached_input_tokens: 40, output_tokens: 20, reasoning_tokens: 0 };
         self.event(ModelEvent::Usage(usage)).await;
-        self.event(ModelEvent::Done { reason: DoneReason::Completed, output: Vec::new() }).await;
+        self.event(ModelEvent::Done { reason: DoneReason::Completed, output: self.output.clone() }).await;
     }
 
     pub async fn fail(&self, error: ModelError) {

@@ -8,6 +8,9 @@ use serde_json::Value;
 /// The most documents that are read.
 const DOCUMENTS: usize = 1000;
 
+/// What stands before the list of hunks that did not fit.
+const MISSED: &str = "<missed>";
+
 /// One document as it is shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Document {
@@ -18,6 +21,8 @@ pub(super) struct Document {
     pub(super) first_line: usize,
     /// Whether its last line is shown.
     pub(super) shows_end: bool,
+    /// Whether it was shown again, because a part of the answer did not fit into it.
+    pub(super) again: bool,
 }
 
 /// Selected lines.
@@ -41,6 +46,8 @@ pub(super) struct Conversation {
     pub(super) prompt: String,
     /// What the last tool call gave, if nothing was said since.
     pub(super) tool_output: Option<String>,
+    /// Whether a part of the answer did not fit and is wanted once more.
+    pub(super) again: bool,
 }
 
 impl Conversation {
@@ -57,7 +64,9 @@ pub(super) fn read(items: &[Value]) -> Conversation {
     for item in items {
         let kind = item.get("type").and_then(Value::as_str).unwrap_or("message");
         if kind.ends_with("_call_output") {
-            conversation.tool_output = Some(text_of(item.get("output").unwrap_or(&Value::Null)));
+            let output = text_of(item.get("output").unwrap_or(&Value::Null));
+            conversation.again |= output.lines().any(|line| line == MISSED);
+            conversation.tool_output = Some(output);
         } else if item.get("role").and_then(Value::as_str) == Some("user") {
             conversation.tool_output = None;
             read_message(&text_of(item.get("content").unwrap_or(&Value::Null)), &mut conversation);
@@ -97,6 +106,7 @@ fn read_message(text: &str, conversation: &mut Conversation) {
                 open: tag.text("open").is_some_and(|open| open == "true"),
                 first_line,
                 shows_end: tag.number("of_lines").is_none_or(|of| last_line >= of),
+                again: conversation.again,
             };
             add_document(conversation, document);
             at = close + 1;
@@ -111,6 +121,9 @@ fn read_message(text: &str, conversation: &mut Conversation) {
                 lines: lines[body..close].iter().map(|line| (*line).to_owned()).collect(),
             });
             at = close + 1;
+        } else if line == MISSED {
+            conversation.again = true;
+            at = closing(&lines, body, None, "</missed>") + 1;
         } else if line == "<tree>" {
             let close = closing(&lines, body, None, "</tree>");
             conversation.tree = lines[body..close]

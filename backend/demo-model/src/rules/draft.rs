@@ -71,8 +71,9 @@ impl<'a> Draft<'a> {
         self.deleted = true;
     }
 
-    /// The changes as a section of a patch; empty if there are none.
-    pub(super) fn section(&self) -> String {
+    /// The changes as a section of a patch; empty if there are none. Numbered hunks also say at which line of
+    /// the document they begin.
+    pub(super) fn section(&self, numbered: bool) -> String {
         if self.deleted {
             return format!("*** Delete File: {}\n", self.document.path);
         }
@@ -84,6 +85,11 @@ impl<'a> Draft<'a> {
         let old = &self.document.lines;
         for hunk in self.hunks(&steps) {
             match hunk.heading {
+                _ if numbered => {
+                    let lines = old_lines(&steps[hunk.steps.clone()]);
+                    let (first, count) = (self.document.first_line + lines.start, lines.len());
+                    writeln!(section, "@@ -{first},{count} +{first},{count} @@")
+                }
                 // A document always has lines to show as context, unless it is empty.
                 Some(line) => writeln!(section, "@@ {}", old[line].trim()),
                 None => writeln!(section, "@@"),
@@ -275,16 +281,19 @@ mod tests {
 
     fn document(lines: &[&str]) -> Document {
         let lines = lines.iter().map(|line| (*line).to_owned()).collect();
-        Document { path: "a.py".into(), lines, open: true, first_line: 1, shows_end: true }
+        Document { path: "a.py".into(), lines, open: true, first_line: 1, shows_end: true, again: false }
     }
 
     #[test]
     fn a_change_is_shown_with_two_lines_around_it() {
         let document = document(&["one", "two", "three", "four", "five", "six", "seven"]);
         let mut draft = Draft::new(&document);
-        assert_eq!(draft.section(), "");
+        assert_eq!(draft.section(false), "");
         draft.set(3, "FOUR".into());
-        assert_eq!(draft.section(), "*** Update File: a.py\n@@\n two\n three\n-four\n+FOUR\n five\n six\n");
+        assert_eq!(
+            draft.section(false),
+            "*** Update File: a.py\n@@\n two\n three\n-four\n+FOUR\n five\n six\n"
+        );
     }
 
     #[test]
@@ -295,7 +304,7 @@ mod tests {
         draft.set(4, "E".into());
         draft.set(9, "J".into());
         assert_eq!(
-            draft.section(),
+            draft.section(false),
             "*** Update File: a.py\n@@\n a\n-b\n+B\n c\n d\n-e\n+E\n f\n g\n@@\n h\n i\n-j\n+J\n"
         );
     }
@@ -308,7 +317,7 @@ mod tests {
         let document = document(&lines);
         let mut draft = Draft::new(&document);
         draft.set(2, "Y".into());
-        let section = draft.section();
+        let section = draft.section(false);
         assert!(section.contains(" start\n x\n-y\n+Y\n z\n"), "{section}");
         let mut draft = Draft::new(&document);
         draft.set(5, "Y".into());
@@ -328,10 +337,13 @@ mod tests {
         let document = Document { lines, ..document(&[]) };
         let mut draft = Draft::new(&document);
         draft.set(62, "    step(99)".into());
-        assert!(draft.section().contains("@@ def second():\n"), "{}", draft.section());
+        assert!(draft.section(false).contains("@@ def second():\n"), "{}", draft.section(false));
         let mut draft = Draft::new(&document);
         draft.set(20, "    step(99)".into());
-        assert!(draft.section().contains(" def first():\n") || draft.section().contains(" def second():\n"));
+        assert!(
+            draft.section(false).contains(" def first():\n")
+                || draft.section(false).contains(" def second():\n")
+        );
     }
 
     #[test]
@@ -339,7 +351,7 @@ mod tests {
         let document = document(&[]);
         let mut draft = Draft::new(&document);
         draft.insert(0, vec!["one".into(), "two".into()]);
-        assert_eq!(draft.section(), "*** Update File: a.py\n@@\n+one\n+two\n");
+        assert_eq!(draft.section(false), "*** Update File: a.py\n@@\n+one\n+two\n");
     }
 
     /// Whatever is changed, and however often lines repeat, the patch gives the draft: read our way, which
@@ -369,8 +381,8 @@ mod tests {
             }
             let text = |lines: &[String]| lines.iter().flat_map(|line| [line, "\n"]).collect::<String>();
             let files = std::collections::BTreeMap::from([("a.py".to_owned(), text(&document.lines))]);
-            let patch = format!("*** Begin Patch\n{}*** End Patch\n", draft.section());
-            if draft.section().is_empty() {
+            let patch = format!("*** Begin Patch\n{}*** End Patch\n", draft.section(false));
+            if draft.section(false).is_empty() {
                 continue;
             }
             for mode in [ensemble_edit::Mode::Unique, ensemble_edit::Mode::Codex] {
@@ -386,10 +398,10 @@ mod tests {
         let document = Document { lines: vec!["x".into(); 20_000], ..document(&[]) };
         let mut draft = Draft::new(&document);
         draft.set(10_000, "y".into());
-        assert!(draft.section().lines().count() >= 20_000);
+        assert!(draft.section(false).lines().count() >= 20_000);
         for line in (0..20_000).step_by(2) {
             draft.set(line, format!("z{line}"));
         }
-        assert!(draft.section().contains("+z0\n"));
+        assert!(draft.section(false).contains("+z0\n"));
     }
 }

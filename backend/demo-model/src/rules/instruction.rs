@@ -426,8 +426,14 @@ mod tests {
 
     fn wishes(prompt: &str) -> Vec<Wish> {
         let lines = vec!["def load(path):".to_owned(), "    return path".to_owned()];
-        let document =
-            Document { path: "src/main.py".into(), lines, open: true, first_line: 1, shows_end: true };
+        let document = Document {
+            path: "src/main.py".into(),
+            lines,
+            open: true,
+            first_line: 1,
+            shows_end: true,
+            again: false,
+        };
         read(&Conversation {
             documents: vec![document],
             tree: vec!["src/main.py".into(), "src/other.py".into()],

@@ -327,3 +327,36 @@ fn a_tool_output_ends_the_work() {
     assert_eq!(answer.patch, None);
     assert!(answer.text.starts_with("Done."));
 }
+
+/// A second message with the document as it is now gets the patch for it, with line numbers, and only for that
+/// document.
+#[test]
+fn what_did_not_fit_is_made_again() {
+    let first = "<document path=\"a\" lines=\"1\" open=\"true\">\nx\n</document>\n\
+                 <document path=\"b\" lines=\"1\">\nx\n</document>\n<prompt>rename x to y everywhere</prompt>";
+    let report = "<missed>\n1 hunk was not applied.\n\nHunk 2, `b`: no place.\n     1 | x\n</missed>";
+    let now = "<document path=\"b\" lines=\"2\" first_line=\"7\" of_lines=\"9\">\nnew\nx\n</document>\n\
+               <prompt>\nrename x to y everywhere\n</prompt>";
+    let call = json!({"type": "custom_tool_call", "call_id": "c", "name": "apply_patch", "input": "…"});
+    let by_tool = [
+        json!({"role": "user", "content": first}),
+        call,
+        json!({"type": "custom_tool_call_output", "call_id": "c", "output": report}),
+        json!({"role": "user", "content": "Answer once more."}),
+        json!({"role": "user", "content": now}),
+    ];
+    let in_text = [
+        json!({"role": "user", "content": first}),
+        json!({"role": "assistant", "content": "…"}),
+        json!({"role": "user", "content": format!("{report}\nAnswer once more.")}),
+        json!({"role": "user", "content": now}),
+    ];
+    for items in [&by_tool[..], &in_text[..]] {
+        let answer = answer(items, Obedience::PromptOnly);
+        assert_eq!(
+            answer.patch.as_deref(),
+            Some("*** Begin Patch\n*** Update File: b\n@@ -7,2 +7,2 @@\n new\n-x\n+y\n*** End Patch\n"),
+        );
+        assert!(answer.text.contains("did not fit"), "{}", answer.text);
+    }
+}
