@@ -205,6 +205,22 @@ describe("a file the server serves in part or not now", () => {
     await until("Linus has it", async () => (await linus.text()).includes("violets (slowly)"));
   });
 
+  it("is waited for where the server has too many connections", async () => {
+    const wire = await Wire.of(ada.page);
+    wire.change = (frame) =>
+      frame.type === AUTH
+        ? { ...frame, body: Buffer.concat([Buffer.from([1]), string("rate_limited")]) }
+        : frame;
+    await ada.page.reload();
+    await ada.page.getByText("The server has too many connections.").waitFor();
+    await ada.picture("crowded");
+    wire.change = (frame) => frame;
+    await ada.page.getByRole("button", { name: "Try now" }).click();
+    await ada.isSaved();
+    await ada.openFile("poem.txt");
+    expect(await ada.text()).toContain("violets (slowly)");
+  });
+
   it("has complained about nothing", () => {
     expect([...ada.complaints, ...linus.complaints]).toEqual([]);
   });

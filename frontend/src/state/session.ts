@@ -9,7 +9,7 @@ import { createStore, type StoreApi } from "zustand/vanilla";
 import { api } from "../core/api.ts";
 import { Backoff } from "../core/backoff.ts";
 import { decodeAgent, decodeDocument, decodeMember, displayName } from "../core/decode.ts";
-import { codeOf, RequestError, socketVerdict } from "../core/errors.ts";
+import { codeOf, RequestError, refusalVerdict, socketVerdict } from "../core/errors.ts";
 import { FrameTask } from "../core/frame.ts";
 import { recall, remember } from "../core/memory.ts";
 import type {
@@ -64,6 +64,8 @@ export interface SessionState {
   ownTurn: string | null;
   peers: readonly Peer[];
   connection: Connection;
+  /** The server is there and has no room for us now. */
+  crowded: boolean;
   /** Since when we have been offline, in milliseconds of the clock. */
   offlineSince: number | null;
   /** Updates that the server has not stored, over all open documents. */
@@ -93,6 +95,7 @@ const INITIAL: SessionState = {
   ownTurn: null,
   peers: [],
   connection: "connecting",
+  crowded: false,
   offlineSince: null,
   unsaved: 0,
   unsavedSince: null,
@@ -349,8 +352,8 @@ export class ProjectSession {
       if (this.ticket?.socket === socket) this.ticket = null;
       const code = codeOf(error);
       if (code === "offline" || code === "busy" || code === "rate_limited") {
-        if (error instanceof RequestError) this.socket.holdOff(error.retryAfterMs);
-        socket?.close();
+        const wait = error instanceof RequestError ? error.retryAfterMs : 0;
+        this.comeBackLater(socket, code, wait);
       } else this.fail(code);
       throw error;
     }
@@ -377,7 +380,7 @@ export class ProjectSession {
   private onAuthenticated(): void {
     this.refusals = 0;
     this.socket.settled();
-    this.set({ connection: "online", offlineSince: null });
+    this.set({ connection: "online", offlineSince: null, crowded: false });
   }
 
   private onTreeDenied(reason: string): void {
@@ -388,7 +391,16 @@ export class ProjectSession {
       this.socket.webSocket?.close();
       return;
     }
-    void this.checkAccess("no_access");
+    if (refusalVerdict(reason) === "later") {
+      this.comeBackLater(this.socket.webSocket, reason, 0);
+    } else void this.checkAccess("no_access");
+  }
+
+  /** Gives the connection up for a while: the server cannot be asked, or asks us to wait. */
+  private comeBackLater(socket: WebSocket | null, code: string, atLeastMs: number): void {
+    this.set({ crowded: code !== "offline" });
+    this.socket.holdOff(atLeastMs);
+    socket?.close();
   }
 
   /** Denials that follow from a socket we are giving up say nothing about a document. */
@@ -397,6 +409,7 @@ export class ProjectSession {
 
   private onSocketClose(code: number): void {
     const verdict = socketVerdict(code);
+    if (verdict === "later") this.set({ crowded: true });
     if (verdict === "retry" || verdict === "later") return;
     if (++this.refusals >= MAX_REFUSALS) {
       this.fail(

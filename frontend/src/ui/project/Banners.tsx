@@ -25,12 +25,17 @@ export function Banners() {
   const count = useSessionState((state) => state.unsaved);
   const since = useSessionState((state) => state.unsavedSince);
   const kept = useSessionState((state) => state.kept);
+  const crowded = useSessionState((state) => state.crowded);
 
   if (offline) {
     return (
       <Banner icon={<CloudOff size={16} aria-hidden="true" />}>
         <span>
-          <strong className="font-semibold">The server cannot be reached.</strong>{" "}
+          <strong className="font-semibold">
+            {crowded
+              ? "The server has too many connections. This page tries again by itself."
+              : "The server cannot be reached."}
+          </strong>{" "}
           {count === 0
             ? "You can go on typing here; it is sent when the connection is back."
             : kept
