@@ -36,6 +36,9 @@ pub const PRESENCE_IDS_PER_PEER: usize = 64;
 pub const PRESENCE_GONE: usize = 1_000;
 /// Bytes of one presence state.
 pub const PRESENCE_STATE_BYTES: usize = 2048;
+/// Largest clock of a presence entry: one every millisecond for nine thousand years. It is counted further when an
+/// entry goes, and browsers refuse what is over 2^53.
+pub const PRESENCE_CLOCK_MAX: u64 = 1 << 48;
 /// Nesting of one presence state: a cursor has four levels.
 pub const PRESENCE_DEPTH: usize = 8;
 /// How often a room tells presence to its peers at the most: twenty times a second.
@@ -58,8 +61,8 @@ pub const PERSON_UNITS_AFTER: Rate = Rate { per_second: 50.0, burst: 5_000.0 };
 /// Client ids one person begins to write under in one document. A tab makes one, a storm of reloads a few hundred.
 /// Each is kept for ever and sent to everybody who opens the document: 14 bytes, a thousand of them 14 KB.
 pub const NEW_CLIENTS: Rate = Rate { per_second: 1.0 / 30.0, burst: 1_000.0 };
-/// Client ids of others that one person brings back after a crash or a restored backup, from which all of a busy
-/// class may be missing.
+/// Client ids of others that one person brings at once: back after a crash or a restored backup, from which all of a
+/// busy class may be missing, or with a long history from elsewhere into an empty document.
 pub const GIVEN_BACK_CLIENTS: Rate = Rate { per_second: 10.0, burst: 20_000.0 };
 /// Runs that an update's items are compared with, summed: the work of placing them; and stretches it deletes. Two people who each put 400
 /// lines on top of the same text before they meet ask for 160 000, which takes milliseconds; a hostile update of a
@@ -108,6 +111,9 @@ pub const SUSPECTS: usize = 1024;
 pub const HELD_UPDATES: usize = 256;
 /// Bytes of one peer's updates that wait for something not yet here.
 pub const HELD_BYTES: usize = 2 * 1024 * 1024;
+/// Bytes of all of a room's updates that wait for something: a class that comes back at once with what it typed
+/// offline, and not five hundred times [`HELD_BYTES`].
+pub const ROOM_HELD_BYTES: usize = 32 * 1024 * 1024;
 
 /// Bytes queued for one peer of one document before they are replaced by one diff.
 pub const OUTBOX_BYTES: usize = 1024 * 1024;

@@ -71,6 +71,9 @@ impl Presence {
         let mut corrections: Vec<(u64, u64)> = Vec::new();
         let mut made = false;
         for entry in read_presence(bytes)? {
+            if entry.clock > limits::PRESENCE_CLOCK_MAX {
+                return Err(DecodeError::TooLarge("the clock of a presence entry"));
+            }
             let held = self.entries.get(&entry.client);
             let known = held.map(|held| held.clock);
             let mine = match held.map(|held| (&held.holder, held.member)) {
@@ -470,6 +473,18 @@ mod tests {
         assert!(presence.is_agent(77));
         presence.agent("agent", None, Instant::now(), || unreachable!("it has an id"));
         assert!(presence.is_empty());
+    }
+
+    /// A clock that browsers cannot count further would make theirs throw when its entry goes.
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_at_the_end_of_numbers_is_refused() {
+        let mut presence = Presence::default();
+        let last = (1 << 53) - 1;
+        let refused =
+            presence.hear(peer(1), &identity(1, "Ada"), &message(5, last, "{}"), Instant::now(), |_| false);
+        assert!(refused.is_err());
+        presence.leave(peer(1), Instant::now());
+        assert_eq!(told(&mut presence, Instant::now()), []);
     }
 
     #[tokio::test(start_paused = true)]

@@ -723,4 +723,58 @@ mod tests {
         assert_eq!(step_1s(&outbox), 2, "one with the handshake, and one more until that is answered");
         assert_eq!(step_1s(&reader), 1);
     }
+
+    /// [S21] What a room holds for peers that have not answered is bounded over all of them, and nothing of it is
+    /// lost for those who answer.
+    #[tokio::test]
+    async fn what_is_held_is_bounded_over_all_peers() {
+        let (registry, [one, _], ada) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let (outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        let waiting = Bytes::from(vec![0; limits::HELD_BYTES]);
+        let mut others = Vec::new();
+        for _ in 0..limits::ROOM_HELD_BYTES / limits::HELD_BYTES + 4 {
+            let other = join(&registry, &room, ada, Scope::ReadWrite).await;
+            other.1.say(PeerMessage::Update(waiting.clone())).await.unwrap();
+            others.push(other);
+        }
+        guard.say(PeerMessage::Update(Bytes::from_static(HELLO))).await.unwrap();
+        let check: fn(&mut actor::RoomActor) = |actor| assert!(actor.held_bytes() <= limits::ROOM_HELD_BYTES);
+        room.inner.inbox.send(Message::Fault(check)).await.unwrap();
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
+        let mut batch = Vec::new();
+        outbox.try_take(&mut batch);
+        assert!(batch.iter().all(|item| matches!(item, Outgoing::Frame(_))), "{batch:?}");
+    }
+
+    /// [S22] Nobody fills a room alone: a newcomer gets the place of whoever has the most.
+    #[tokio::test]
+    async fn nobody_fills_a_room_alone() {
+        let (registry, [one, _], eve) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let mut peers = Vec::new();
+        for _ in 0..limits::PEERS_PER_ROOM {
+            peers.push(join(&registry, &room, eve, Scope::ReadWrite).await);
+        }
+        let ada = MemberId::from_uuid(registry.options().ids.uuid());
+        let (outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
+        let turned_out = |outbox: &Outbox| {
+            let mut batch = Vec::new();
+            outbox.try_take(&mut batch);
+            batch.iter().any(|item| matches!(item, Outgoing::Detached { code: ErrorCode::Busy, .. }))
+        };
+        assert_eq!(peers.iter().filter(|(outbox, _)| turned_out(outbox)).count(), 1);
+        assert!(!turned_out(&outbox));
+        let again = Join {
+            peer: PeerId::from_uuid(registry.options().ids.uuid()),
+            identity: Identity { member: eve, name: "Eve".into(), color: "#000000".into() },
+            scope: Scope::ReadWrite,
+            framing: Framing::YWebsocket,
+            outbox: Outbox::new().slot(),
+        };
+        assert!(matches!(room.join(again).await, Err(RoomError::Full(_))), "whoever has the most waits");
+    }
 }

@@ -45,6 +45,7 @@ impl Peer {
 async fn new_client_ids_are_limited_by_person() {
     let world = World::new().await;
     let most = limits::NEW_CLIENTS.burst as u64;
+    world.joined(10, 0).await.type_at(0, "x").await;
     let mut eve = world.joined(30, 2).await;
     assert_eq!(eve.sends(letters(1_000..1_000 + most)).await, Ok(()));
     assert_eq!(eve.sends(letters(9_000_000..9_000_002)).await, Err(ErrorCode::RateLimited));
@@ -66,9 +67,21 @@ async fn new_client_ids_are_limited_by_person() {
         deletes: Vec::new(),
     };
     assert_eq!(eve.sends(again.write().into()).await, Ok(()));
-    assert_eq!(world.text().await.len() as u64, most + 1, "nothing of what was refused is there");
+    assert_eq!(world.text().await.len() as u64, most + 2, "nothing of what was refused is there");
     let mut ada = world.joined(11, 0).await;
     assert_eq!(ada.sends(ada.edit(0, 0, "fine")).await, Ok(()));
+}
+
+/// [S17] A document may begin with a long history from elsewhere.
+#[tokio::test]
+async fn a_long_history_begins_a_document() {
+    let world = World::new().await;
+    let mut ada = world.joined(10, 0).await;
+    let many = limits::GIVEN_BACK_CLIENTS.burst as u64;
+    assert_eq!(ada.sends(letters(1_000..1_000 + many / 2)).await, Ok(()));
+    assert_eq!(ada.sends(ada.edit(0, 0, "on ")).await, Ok(()));
+    let mut eve = world.joined(30, 2).await;
+    assert_eq!(eve.sends(letters(100_000..100_000 + many / 2)).await, Err(ErrorCode::RateLimited));
 }
 
 /// [S18] Nobody can use up a document: a person who inserts endlessly is slowed down, alone, and can still type.
@@ -134,6 +147,7 @@ async fn a_peer_shows_few_ids() {
 async fn refused_bytes_are_kept_aside() {
     let world = World::new().await;
     let mut eve = world.joined(30, 2).await;
+    eve.type_at(0, "x").await;
     assert_eq!(eve.sends(letters(9_000_000..9_002_000)).await, Err(ErrorCode::RateLimited));
     let mut eve = world.joined(30, 2).await;
     let bytes = Bytes::from_static(&[1, 2, 3]);

@@ -1,6 +1,6 @@
 //! What peers say: joining, the handshake, updates, presence.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -34,7 +34,7 @@ pub(super) enum Taken {
 
 impl RoomActor {
     pub(super) fn join(&mut self, join: Join, gone: Arc<AtomicBool>) -> Result<(), RoomError> {
-        if self.peers.len() >= limits::PEERS_PER_ROOM {
+        if self.peers.len() >= limits::PEERS_PER_ROOM && !self.make_place(join.identity.member) {
             join.outbox.release();
             return Err(RoomError::Full(self.document));
         }
@@ -80,6 +80,23 @@ impl RoomActor {
             },
         );
         Ok(())
+    }
+
+    /// Makes a place in a full room for somebody who has fewer than another: of whoever has the most, the last who
+    /// came goes. So nobody fills a room alone; whether there is a place now.
+    fn make_place(&mut self, newcomer: MemberId) -> bool {
+        let mut places: HashMap<MemberId, (usize, PeerId)> = HashMap::new();
+        for (id, peer) in &self.peers {
+            let place = places.entry(peer.identity.member).or_insert((0, *id));
+            *place = (place.0 + 1, place.1.max(*id));
+        }
+        let theirs = places.get(&newcomer).map_or(0, |(count, _)| *count);
+        let Some((most, last)) = places.into_values().max() else { return false };
+        if most <= theirs + 1 {
+            return false;
+        }
+        self.turn_out(last, ErrorCode::Busy, "the document is full".into());
+        true
     }
 
     /// Lets go of peers whose guard was dropped, after what they had said.
@@ -297,9 +314,18 @@ impl RoomActor {
         }
     }
 
+    /// Bytes of all updates that wait for something.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.peers.values().map(|peer| peer.held_bytes).sum()
+    }
+
     pub(super) fn hold(&mut self, id: PeerId, bytes: Bytes) {
+        let room = self.held_bytes() + bytes.len();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.held.len() >= limits::HELD_UPDATES || peer.held_bytes + bytes.len() > limits::HELD_BYTES {
+        if peer.held.len() >= limits::HELD_UPDATES
+            || peer.held_bytes + bytes.len() > limits::HELD_BYTES
+            || room > limits::ROOM_HELD_BYTES
+        {
             // A program types faster than a handshake. The reply to our step 1 is still to come and has this too.
             peer.held_over += 1;
             return;
@@ -483,14 +509,16 @@ impl RoomActor {
     /// Counts what an update asks of everybody for ever: client ids, and units of somebody who has inserted very
     /// many. Nothing was applied yet.
     fn spend(&self, id: PeerId, admitted: &Admitted<'_>, route: Route) -> Result<(), Refusal> {
-        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
+        let (Content::Text(text), Some(peer)) = (&self.content, self.peers.get(&id)) else { return Ok(()) };
         let member = peer.identity.member;
+        // What begins a document may be a long history from elsewhere.
+        let begins = text.index().clocks().next().is_none();
         let (mut new_clients, mut given_back, mut units) = (0_u32, 0_u32, 0_u64);
         for (client, first, next) in admitted.advances() {
             let theirs = self.owner_of_news(peer, client, route) == ClientOwner::Member(member);
             units += if theirs { u64::from(next - first) } else { 0 };
             if !self.owners.contains_key(&client) {
-                *(if theirs { &mut new_clients } else { &mut given_back }) += 1;
+                *(if theirs && !begins { &mut new_clients } else { &mut given_back }) += 1;
             }
         }
         let held = self.inserted.get(&member).copied().unwrap_or(0);
