@@ -76,6 +76,9 @@ pub const PEER_LARGE_REPLIES: Rate = Rate { per_second: 0.1, burst: 12.0 };
 /// Work that one person's peers in one document may ask for together, coming and going as they like: ten tabs at
 /// their limit. It counts what [`PEER_WORK`] counts, and large replies by their size.
 pub const PERSON_WORK: Rate = Rate { per_second: 20_000.0, burst: 2_000_000.0 };
+/// Bytes of one person's updates in one document that are kept for ever: ten times the largest text at once, and as
+/// much in a day as a program writes that changes a large file every minute. Else one person fills the disk.
+pub const PERSON_BYTES: Rate = Rate { per_second: 128.0 * 1024.0, burst: 64.0 * 1024.0 * 1024.0 };
 /// Bytes of a reply that count as one unit of work: encoding two megabytes takes what placing 32 000 runs does.
 pub const REPLY_BYTES_PER_WORK: usize = 64;
 /// Bytes from which a reply to a step 1 is large.

@@ -21,7 +21,9 @@ pub(crate) struct Budget {
     pub(crate) given_back: Bucket,
     /// Units to insert once there were very many.
     pub(crate) units: Bucket,
-    /// Work of updates and of large replies.
+    /// Bytes of updates to keep.
+    pub(crate) bytes: Bucket,
+    /// Work of updates and of large replies, which is known afterwards: there may be a debt.
     pub(crate) work: Bucket,
 }
 
@@ -31,8 +33,16 @@ impl Default for Budget {
             new_clients: Bucket::new(limits::NEW_CLIENTS),
             given_back: Bucket::new(limits::GIVEN_BACK_CLIENTS),
             units: Bucket::new(limits::PERSON_UNITS_AFTER),
+            bytes: Bucket::new(limits::PERSON_BYTES),
             work: Bucket::new(limits::PERSON_WORK),
         }
+    }
+}
+
+impl Budget {
+    /// Whether there is no debt of work.
+    pub(crate) fn may_work(&mut self) -> bool {
+        self.work.until(1.0).is_zero()
     }
 }
 

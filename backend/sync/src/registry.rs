@@ -548,6 +548,7 @@ mod tests {
 
     use super::*;
     use crate::peer::{Outbox, Outgoing};
+    use crate::people::Budget;
     use crate::room::{Framing, Identity, Join, Message, PeerGuard, PeerMessage};
 
     async fn world() -> (RoomRegistry, [DocumentId; 2], MemberId) {
@@ -776,5 +777,32 @@ mod tests {
             outbox: Outbox::new().slot(),
         };
         assert!(matches!(room.join(again).await, Err(RoomError::Full(_))), "whoever has the most waits");
+    }
+
+    /// [S23] Who has used up what one person may ask of a document is refused before anything is done, however
+    /// often they come back, and nobody else is.
+    #[tokio::test]
+    async fn coming_back_renews_no_budget() {
+        type Spend = fn(&mut Budget) -> Duration;
+        let spent: [Spend; 2] = [
+            |budget| budget.work.charge(limits::PERSON_WORK.burst * 2.0),
+            |budget| budget.bytes.charge(limits::PERSON_BYTES.burst * 2.0),
+        ];
+        for spend in spent {
+            let (registry, [one, _], eve) = world().await;
+            let room = registry.open(one).await.unwrap();
+            registry.people().budget(one, eve, spend);
+            for _ in 0..3 {
+                let (outbox, guard) = join(&registry, &room, eve, Scope::ReadWrite).await;
+                guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+                assert_eq!(until_detached(&outbox).await.1, ErrorCode::RateLimited);
+            }
+            assert_eq!(&*room.read().await.unwrap().text, "");
+            let ada = MemberId::from_uuid(registry.options().ids.uuid());
+            let (_outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+            guard.say(PeerMessage::Step1(Bytes::from_static(&[0]))).await.unwrap();
+            guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+            assert_eq!(&*room.read().await.unwrap().text, "hello");
+        }
     }
 }

@@ -89,7 +89,7 @@ async fn a_long_history_begins_a_document() {
 async fn what_one_person_inserts_stops_nobody_else() {
     let mut world = World::new().await;
     let mut ada = world.joined(10, 0).await;
-    ada.type_at(0, "text").await;
+    assert_eq!(ada.sends(ada.edit(0, 0, "text")).await, Ok(()));
     let mut eve = world.joined(30, 2).await;
     // A few bytes that stand for more than a person may insert.
     let all = limits::PERSON_UNITS as u32;
@@ -147,7 +147,7 @@ async fn a_peer_shows_few_ids() {
 async fn refused_bytes_are_kept_aside() {
     let world = World::new().await;
     let mut eve = world.joined(30, 2).await;
-    eve.type_at(0, "x").await;
+    assert_eq!(eve.sends(eve.edit(0, 0, "x")).await, Ok(()));
     assert_eq!(eve.sends(letters(9_000_000..9_002_000)).await, Err(ErrorCode::RateLimited));
     let mut eve = world.joined(30, 2).await;
     let bytes = Bytes::from_static(&[1, 2, 3]);

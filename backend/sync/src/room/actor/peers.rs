@@ -19,6 +19,7 @@ use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit, is_news}
 use crate::document::bytes_hash;
 use crate::error::RoomError;
 use crate::peer::Pushed;
+use crate::people::Budget;
 use crate::rate::Bucket;
 use crate::registry::Lost;
 use crate::room::frames::{self, News, Shared};
@@ -188,15 +189,17 @@ impl RoomActor {
                 return;
             }
         };
-        let diff = self.content.diff(&have);
-        let clocks = self.content.clocks();
-        let Some(peer) = self.peers.get_mut(&id) else { return };
         let document = self.document;
-        let work = (diff.len() / limits::REPLY_BYTES_PER_WORK) as f64;
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         let member = peer.identity.member;
-        if work > 0.0 && !self.registry.people().budget(document, member, |budget| budget.work.take(work)) {
+        let people = self.registry.people();
+        if !people.budget(document, member, Budget::may_work) {
             return self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
         }
+        let diff = self.content.diff(&have);
+        let clocks = self.content.clocks();
+        let work = (diff.len() / limits::REPLY_BYTES_PER_WORK) as f64;
+        people.budget(document, member, |budget| budget.work.charge(work));
         // Every reply carries the whole history of deletions; only one that also brings text counts.
         if diff.len() >= limits::LARGE_REPLY_BYTES && lacks(&have, &clocks) && !peer.replies.take(1.0) {
             return self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
@@ -428,7 +431,7 @@ impl RoomActor {
         if self.registry.is_suspect(self.document, hash) {
             return self.refuse_bytes(id, &Refusal::Suspect, logged);
         }
-        if let Err(refusal) = self.spend(id, admitted, route) {
+        if let Err(refusal) = self.spend(id, admitted, logged.len(), route) {
             return self.refuse(id, &refusal);
         }
         self.vitals(|vitals| vitals.applying(Some(hash)));
@@ -449,8 +452,8 @@ impl RoomActor {
         let document = self.document;
         let people = self.registry.people();
         let too_often = self.peers.get_mut(&id).is_some_and(|peer| {
-            let within = people.budget(document, peer.identity.member, |budget| budget.work.take(work));
-            !(peer.work.take(work) && within)
+            people.budget(document, peer.identity.member, |budget| budget.work.charge(work));
+            !peer.work.take(work)
         });
         self.changed();
         self.tell(News::Update(logged), Some(id));
@@ -506,9 +509,15 @@ impl RoomActor {
         }
     }
 
-    /// Counts what an update asks of everybody for ever: client ids, and units of somebody who has inserted very
-    /// many. Nothing was applied yet.
-    fn spend(&self, id: PeerId, admitted: &Admitted<'_>, route: Route) -> Result<(), Refusal> {
+    /// Counts what an update asks of everybody for ever: bytes, client ids, and units of somebody who has inserted
+    /// very many. Nothing was applied yet.
+    fn spend(
+        &self,
+        id: PeerId,
+        admitted: &Admitted<'_>,
+        size_bytes: usize,
+        route: Route,
+    ) -> Result<(), Refusal> {
         let (Content::Text(text), Some(peer)) = (&self.content, self.peers.get(&id)) else { return Ok(()) };
         let member = peer.identity.member;
         // What begins a document may be a long history from elsewhere.
@@ -523,10 +532,10 @@ impl RoomActor {
         }
         let held = self.inserted.get(&member).copied().unwrap_or(0);
         let many = held + units > limits::PERSON_UNITS;
-        if new_clients + given_back == 0 && !many {
-            return Ok(());
-        }
         self.registry.people().budget(self.document, member, |budget| {
+            if !(budget.may_work() && budget.bytes.take(size_bytes as f64)) {
+                return Err(Refusal::TooOften);
+            }
             if !(budget.new_clients.take(f64::from(new_clients))
                 && budget.given_back.take(f64::from(given_back)))
             {
