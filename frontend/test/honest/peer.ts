@@ -122,15 +122,20 @@ export class Peer {
     );
   }
 
+  /** Whether it has something that depends on what it was not told. */
+  get waits(): boolean {
+    const { pendingStructs, pendingDs } = this.doc.store;
+    return pendingStructs !== null || pendingDs !== null;
+  }
+
   /** Why it is not settled. */
   describe(): string {
     const { unsynced, synced, replied } = this;
-    const pending = this.doc.store.pendingStructs !== null || this.doc.store.pendingDs !== null;
     const state = {
       unsynced,
       synced,
       replied,
-      pending,
+      pending: this.waits,
       down: this.isDown,
       quiet: this.link.isQuiet,
     };

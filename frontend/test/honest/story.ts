@@ -109,7 +109,9 @@ export class Story implements Journal, Witness {
   /** Some never come back; what others had of their text has to stay. */
   crashed(): void {
     this.tally.happened("crash survived by a document");
-    while (this.peers.length > 2 && this.random.chance(0.4)) {
+    // What a tab was told of in part, by another tab that was offline, only that other one can complete.
+    const isAwaited = this.peers.some((peer) => peer.waits);
+    while (!isAwaited && this.peers.length > 2 && this.random.chance(0.4)) {
       const gone = this.peers.splice(this.random.below(this.peers.length), 1);
       for (const peer of gone) peer.close();
       this.tally.happened("author gone for good");
