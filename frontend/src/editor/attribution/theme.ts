@@ -2,10 +2,10 @@ import { EditorView } from "@codemirror/view";
 
 /** A person's bar is solid and an agent's is broken, so that colour is not the only sign. */
 export const attributionTheme = EditorView.baseTheme({
-  ".cm-authors": { width: "9px", cursor: "help" },
+  ".cm-authors": { width: "11px", cursor: "help" },
   ".cm-authors .cm-gutterElement": { padding: "0 3px" },
-  ".cm-authorBar": { display: "flex", gap: "1px", height: "100%", width: "3px" },
-  ".cm-author": { flex: "1", minWidth: "1px", background: "var(--author)" },
+  ".cm-authorBar": { display: "flex", gap: "1px", height: "100%", width: "5px" },
+  ".cm-author": { flex: "1", maxWidth: "3px", background: "var(--author)" },
   ".cm-author-agent": {
     background: "repeating-linear-gradient(to bottom, var(--author) 0 4px, transparent 4px 6px)",
   },

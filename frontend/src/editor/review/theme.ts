@@ -4,13 +4,13 @@ import { EditorView } from "@codemirror/view";
 export const reviewTheme = EditorView.baseTheme({
   ".cm-inserted": {
     textDecoration: "none",
-    backgroundColor: "var(--agent-soft)",
+    backgroundColor: "var(--inserted)",
     boxShadow: "inset 0 -1px 0 var(--agent-line)",
   },
-  ".cm-inserted.cm-hunkActive": {
-    backgroundColor: "var(--inserted-active)",
-    boxShadow: "inset 0 -2px 0 var(--inserted-line)",
-  },
+  // The active hunk has the stronger line: more colour behind it would make its text hard to read.
+  ".cm-inserted.cm-hunkActive": { boxShadow: "inset 0 -2px 0 var(--inserted-line)" },
+  // What has just been written is marked once, not twice.
+  ".cm-agentText .cm-inserted, .cm-inserted .cm-agentText": { backgroundColor: "transparent" },
   ".cm-deleted": { color: "var(--danger)", userSelect: "none" },
   ".cm-deleted del": {
     textDecoration: "line-through",

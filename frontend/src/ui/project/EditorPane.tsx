@@ -174,7 +174,7 @@ function agentColors(color: string | null): CSSProperties {
   return {
     "--agent-soft": `color-mix(in oklab, ${color} 13%, transparent)`,
     "--agent-line": `color-mix(in oklab, ${color} 45%, transparent)`,
-    "--inserted-active": `color-mix(in oklab, ${color} 24%, transparent)`,
+    "--inserted": `color-mix(in oklab, ${color} 7%, transparent)`,
     "--inserted-line": color,
   } as CSSProperties;
 }
