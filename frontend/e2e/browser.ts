@@ -231,6 +231,47 @@ export class Person {
     return page.locator("article[data-turn]").nth(before);
   }
 
+  /** The lowest contrast between text and what is behind it, over elements and in both themes. */
+  async contrast(selector: string): Promise<number> {
+    let lowest = Number.POSITIVE_INFINITY;
+    for (const colorScheme of ["light", "dark"] as const) {
+      await this.page.emulateMedia({ colorScheme });
+      // Colours change with a transition.
+      await this.page.waitForTimeout(250);
+      const found = await this.page.evaluate((wanted) => {
+        const canvas = document.createElement("canvas");
+        const paint = canvas.getContext("2d", { willReadFrequently: true });
+        if (!paint) throw new Error("no canvas to mix colours on");
+        const luminance = () => {
+          const [red = 0, green = 0, blue = 0] = [...paint.getImageData(0, 0, 1, 1).data]
+            .slice(0, 3)
+            .map((part) => part / 255)
+            .map((part) => (part <= 0.03928 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4));
+          return 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+        };
+        const fill = (color: string) => {
+          paint.fillStyle = color;
+          paint.fillRect(0, 0, 1, 1);
+        };
+        return [...document.querySelectorAll(wanted)].map((element) => {
+          const behind: string[] = [];
+          for (let each: Element | null = element; each; each = each.parentElement) {
+            behind.unshift(getComputedStyle(each).backgroundColor);
+          }
+          for (const color of behind) fill(color);
+          const back = luminance();
+          fill(getComputedStyle(element).color);
+          const front = luminance();
+          return (Math.max(back, front) + 0.05) / (Math.min(back, front) + 0.05);
+        });
+      }, selector);
+      if (found.length === 0) throw new Error(`nothing to look at: ${selector}`);
+      lowest = Math.min(lowest, ...found);
+    }
+    await this.page.emulateMedia({ colorScheme: "light" });
+    return lowest;
+  }
+
   /** A picture of the page in both themes. */
   async picture(name: string): Promise<void> {
     for (const colorScheme of ["light", "dark"] as const) {
