@@ -1,7 +1,9 @@
 //! Every limit, named, with its unit and its reason.
 //!
-//! A limit that an operator may want to change is a default here and a key in the configuration;
-//! the others follow from a format or protect a promise.
+//! A limit that an operator may want to change is a default here and a key in the configuration: rates,
+//! connections, sockets, and how much of everything there may be. The others are fixed: sizes of frames, messages,
+//! updates and documents, since they follow from the format, from each other and from what a page can show;
+//! times, since stock clients and proxies rely on them; queues, since they protect the promises about memory.
 
 use std::time::Duration;
 
@@ -147,6 +149,8 @@ pub const ROOM_UNCOMMITTED: usize = 1024;
 pub const ROOM_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
 /// Peers in one room.
 pub const PEERS_PER_ROOM: usize = 500;
+/// Documents open at once, trees and turns among them; each costs its text several times over.
+pub const OPEN_DOCUMENTS: usize = 10_000;
 /// A room nobody is in is closed after so long.
 pub const ROOM_IDLE: Duration = Duration::from_secs(30);
 /// Updates after which a room writes a snapshot.
@@ -184,6 +188,16 @@ pub const SOCKET_BYTES: Rate = Rate { per_second: 1024.0 * 1024.0, burst: 2.0 * 
 pub const SOCKET_PRESENCE: Rate = Rate { per_second: 200.0, burst: 1_000.0 };
 /// Control requests of one socket: people click, programs make a project's documents one after another.
 pub const SOCKET_CALLS: Rate = Rate { per_second: 20.0, burst: 100.0 };
+/// Messages of all sockets of one person together: forty busy ones.
+pub const SOCKET_FRAMES_PER_PERSON: Rate = Rate { per_second: 20_000.0, burst: 100_000.0 };
+/// Bytes of all sockets of one person together: somebody with all their documents open pastes into some.
+pub const SOCKET_BYTES_PER_PERSON: Rate =
+    Rate { per_second: 16.0 * 1024.0 * 1024.0, burst: 32.0 * MESSAGE_BYTES as f64 };
+/// Messages of all sockets of one address together: a school types, and its pages repeat presence.
+pub const SOCKET_FRAMES_PER_ADDRESS: Rate = Rate { per_second: 100_000.0, burst: 1_000_000.0 };
+/// Bytes of all sockets of one address together: a school comes back after hours offline.
+pub const SOCKET_BYTES_PER_ADDRESS: Rate =
+    Rate { per_second: 128.0 * 1024.0 * 1024.0, burst: 256.0 * MESSAGE_BYTES as f64 };
 /// A socket that had to be slowed down for so long without a break is closed with 4529.
 pub const SLOWED_LIMIT: Duration = Duration::from_mins(1);
 /// A socket that was within its rates for so long counts as new.
@@ -203,6 +217,10 @@ pub const TICKETS_PER_ADDRESS: Rate = Rate { per_second: 50.0, burst: 5_000.0 };
 pub const TICKETS_PER_PERSON: Rate = Rate { per_second: 2.0, burst: 100.0 };
 /// Turns started by one person, since they cost money: thirty quick ones, then one every two seconds.
 pub const TURNS_PER_PERSON: Rate = Rate { per_second: 0.5, burst: 30.0 };
+/// Requests of one person: programs work through a project's documents one after another.
+pub const REQUESTS_PER_PERSON: Rate = Rate { per_second: 100.0, burst: 5_000.0 };
+/// Requests from one address: a school opens its pages at once, and each asks a dozen times.
+pub const REQUESTS_PER_ADDRESS: Rate = Rate { per_second: 500.0, burst: 20_000.0 };
 /// People or addresses whose rates are remembered, for each kind; twice that at the most. Whoever was quiet the
 /// longest is forgotten first.
 pub const RATE_KEYS: usize = 32_768;

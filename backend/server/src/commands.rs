@@ -27,6 +27,7 @@ use parking_lot::Mutex;
 
 use self::agents::AgentDocuments;
 use crate::auth::Auth;
+use crate::config::DocumentLimits;
 use crate::error::ApiError;
 use crate::lifecycle::Tasks;
 
@@ -57,6 +58,8 @@ pub struct Parts {
     pub tasks: Tasks,
     /// How often people may ask for what is dear.
     pub rates: crate::rates::Rates,
+    /// How many documents there may be.
+    pub documents: DocumentLimits,
 }
 
 struct Inner {

@@ -19,7 +19,8 @@ pub use self::database::DatabaseConfig;
 pub use self::http::HttpConfig;
 pub(crate) use self::http::{host_of, host_of_authority, is_loopback_host};
 pub use self::limits::{
-    ConnectionLimits, ConnectionTimes, LimitsConfig, PerCaller, RequestRates, SocketRates, SocketTimes,
+    ConnectionLimits, ConnectionTimes, DocumentLimits, FlowRates, LimitsConfig, PerCaller, RequestRates,
+    SocketRates, SocketTimes,
 };
 pub use self::log::{LogConfig, LogFormat};
 pub use self::models::{DEMO_TOKENS_PER_SECOND, ModelConfig, RemoteModel, Transport};

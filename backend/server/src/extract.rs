@@ -24,7 +24,11 @@ impl FromRequestParts<AppState> for MaybeCaller {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
-        state.auth.caller(&parts.headers, state.site.cookie_name()).await.map(Self)
+        let caller = state.auth.caller(&parts.headers, state.site.cookie_name()).await?;
+        if let Some(caller) = &caller {
+            state.rates.check_person(caller.member.id)?;
+        }
+        Ok(Self(caller))
     }
 }
 

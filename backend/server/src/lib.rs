@@ -128,7 +128,8 @@ impl Server {
             ids: ids.clone(),
             access: config.auth.access,
             tasks: command_tasks.clone(),
-            rates: rates::Rates::new(&config.limits.requests),
+            rates: rates::Rates::new(&config.limits.requests, &config.limits.pace),
+            documents: config.limits.documents,
         });
         let provider = models::start(&config.model, &*clock, &models).await?;
         let turns = Supervisor::new(
@@ -234,6 +235,7 @@ impl Server {
             times: self.config.limits.sockets,
             pace: self.config.limits.pace,
             rates: self.commands.rates.clone(),
+            documents: self.config.limits.documents,
             socket_places: Crowd::new(connections.most, connections.per_address),
         };
         let http = Tasks::under(&self.hard);

@@ -21,6 +21,7 @@ use tracing::{Instrument as _, debug, info, info_span};
 
 use crate::auth::session_cookie;
 use crate::error::ApiError;
+use crate::rates::Address;
 use crate::site::Origin;
 use crate::state::AppState;
 
@@ -142,6 +143,21 @@ pub(crate) async fn same_site(State(state): State<AppState>, request: Request, n
         let detail =
             "requests that change something and are signed in by a cookie carry the header `X-Ensemble: 1`";
         return ApiError::new(ErrorCode::ForeignOrigin, detail).into_response();
+    }
+    next.run(request).await
+}
+
+/// Counts what is asked from one address, before anything is looked up for it. Pages and files are not counted.
+pub(crate) async fn count(
+    State(state): State<AppState>,
+    address: Address,
+    request: Request,
+    next: Next,
+) -> Response {
+    let path = request.uri().path();
+    let is_counted = path.starts_with("/api/") || path.starts_with("/sync");
+    if is_counted && let Err(error) = state.rates.check_address(address) {
+        return error.into_response();
     }
     next.run(request).await
 }

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
@@ -17,7 +17,7 @@ use http::HeaderMap;
 use http::request::Parts;
 use parking_lot::Mutex;
 
-use crate::config::{PerCaller, RequestRates};
+use crate::config::{FlowRates, PerCaller, RequestRates, SocketRates};
 use crate::error::ApiError;
 use crate::state::AppState;
 
@@ -58,6 +58,48 @@ impl FromRequestParts<AppState> for Address {
         let ConnectInfo(peer) =
             ConnectInfo::<SocketAddr>::from_request_parts(parts, state).await.map_err(ApiError::internal)?;
         Ok(Self::behind(peer.ip(), &parts.headers, state.rates.proxies))
+    }
+}
+
+/// What all sockets of one person or of one address have left together.
+#[derive(Debug)]
+pub(crate) struct Flow {
+    frames: Bucket,
+    bytes: Bucket,
+}
+
+impl Flow {
+    /// Counts messages and bytes, and says how long it takes to make up for what is too much.
+    pub(crate) fn charge(&mut self, frames: f64, bytes: f64) -> Duration {
+        self.frames.charge(frames).max(self.bytes.charge(bytes))
+    }
+}
+
+/// The flows of many, for as long as they have sockets.
+#[derive(Debug)]
+struct Flows<K> {
+    rates: FlowRates,
+    open: Mutex<HashMap<K, Weak<Mutex<Flow>>>>,
+}
+
+impl<K: Eq + Hash> Flows<K> {
+    fn new(rates: FlowRates) -> Self {
+        Self { rates, open: Mutex::default() }
+    }
+
+    fn of(&self, key: K) -> Arc<Mutex<Flow>> {
+        let mut open = self.open.lock();
+        if let Some(flow) = open.get(&key).and_then(Weak::upgrade) {
+            return flow;
+        }
+        // Now and then, so that those who went are forgotten and nobody waits for it often.
+        if open.len() == open.capacity() {
+            open.retain(|_, flow| flow.strong_count() > 0);
+        }
+        let flow = Flow { frames: Bucket::new(self.rates.frames), bytes: Bucket::new(self.rates.bytes) };
+        let flow = Arc::new(Mutex::new(flow));
+        open.insert(key, Arc::downgrade(&flow));
+        flow
     }
 }
 
@@ -123,16 +165,23 @@ pub(crate) struct Kinds {
     /// Tickets for sockets.
     pub(crate) tickets: Requests,
     turns: Table<MemberId>,
+    /// Anything at all.
+    all: Requests,
+    addresses: Flows<Address>,
+    people: Flows<MemberId>,
 }
 
 impl Rates {
     /// Nobody has asked for anything yet.
-    pub fn new(rates: &RequestRates) -> Self {
+    pub fn new(rates: &RequestRates, sockets: &SocketRates) -> Self {
         let kinds = Kinds {
             joins: Requests::new(rates.joins),
             projects: Requests::new(rates.projects),
             tickets: Requests::new(rates.tickets),
             turns: Table::new(rates.turns_per_person),
+            all: Requests::new(rates.all),
+            addresses: Flows::new(sockets.address),
+            people: Flows::new(sockets.person),
         };
         Self { kinds: Arc::new(kinds), proxies: rates.proxies }
     }
@@ -140,6 +189,26 @@ impl Rates {
     /// Whether proxies stand in front of the server, so that connections come from them.
     pub(crate) const fn is_proxied(&self) -> bool {
         self.proxies > 0
+    }
+
+    /// Counts a request from an address, whatever it asks for.
+    pub(crate) fn check_address(&self, address: Address) -> Result<(), ApiError> {
+        self.kinds.all.addresses.take(address).map_err(ApiError::too_often)
+    }
+
+    /// Counts a request of somebody, whatever they ask for.
+    pub(crate) fn check_person(&self, person: MemberId) -> Result<(), ApiError> {
+        self.kinds.all.people.take(person).map_err(ApiError::too_often)
+    }
+
+    /// What all sockets of an address have left.
+    pub(crate) fn flow_of_address(&self, address: Address) -> Arc<Mutex<Flow>> {
+        self.kinds.addresses.of(address)
+    }
+
+    /// What all sockets of a person have left.
+    pub(crate) fn flow_of_person(&self, person: MemberId) -> Arc<Mutex<Flow>> {
+        self.kinds.people.of(person)
     }
 
     /// Counts a turn somebody starts, whichever way.
@@ -171,6 +240,20 @@ mod tests {
         assert_eq!(read("2001:db8::1"), read("2001:db8::ffff:1"));
         assert_ne!(read("2001:db8::1"), read("2001:db8:0:1::1"));
         assert_eq!(read("::ffff:1.2.3.4"), read("1.2.3.4"));
+    }
+
+    #[test]
+    fn flows_are_shared_while_they_are_used_and_then_forgotten() {
+        let rate = Rate { per_second: 1.0, burst: 10.0 };
+        let flows = Flows::new(FlowRates { frames: rate, bytes: rate });
+        let (one, same) = (flows.of(0), flows.of(0));
+        assert_eq!(one.lock().charge(10.0, 0.0), Duration::ZERO);
+        assert!(same.lock().charge(5.0, 0.0) > Duration::from_secs(4));
+        for key in 1..10_000 {
+            assert_eq!(flows.of(key).lock().charge(1.0, 10.0), Duration::ZERO);
+            assert!(flows.open.lock().len() < 100, "{key}");
+        }
+        assert!(flows.of(0).lock().charge(0.0, 0.0) > Duration::from_secs(1), "who is there is remembered");
     }
 
     #[test]

@@ -11,7 +11,7 @@ use utoipa::{Modify, OpenApi};
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
-use crate::middleware::{explain, observe, same_site, secure, wrong_method};
+use crate::middleware::{count, explain, observe, same_site, secure, wrong_method};
 use crate::state::AppState;
 use crate::{assets, routes as at, socket};
 
@@ -87,6 +87,7 @@ pub(crate) fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), same_site))
         .layer(from_fn(explain))
         .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
+        .layer(from_fn_with_state(state.clone(), count))
         .layer(from_fn_with_state(state.clone(), secure))
         .layer(from_fn_with_state(state.clone(), observe))
         .with_state(state)

@@ -129,6 +129,7 @@ impl FromRequestParts<AppState> for Upgrade {
 struct Opened {
     tickets: Tickets,
     line: Line,
+    address: ClientAddress,
     /// A place among the sockets of its address, where connections come from proxies and have none themselves.
     _place: Option<Place<ClientAddress>>,
 }
@@ -165,7 +166,7 @@ where
     if has_body || !line.becomes_socket() {
         return bad("nothing may come after the request for a WebSocket before its answer");
     }
-    let opened = Opened { tickets, line, _place: place };
+    let opened = Opened { tickets, line, address, _place: place };
     // The tracker waits for it when the server stops.
     let token = state.sockets.tracker.token();
     upgrade
@@ -199,6 +200,12 @@ async fn sign_in(auth: &Auth, tickets: Tickets, token: &str) -> Result<Caller, A
 
 /// Opens the room of an address for somebody who may enter its project.
 async fn open_room(state: &AppState, access: &Access, target: Target) -> Result<Room, ApiError> {
+    let id = match target {
+        Target::Tree => access.project.tree,
+        Target::Turns => access.project.turns,
+        Target::Text(id) => id,
+    };
+    state.commands.may_open(id)?;
     match target {
         Target::Tree => state.commands.open_tree(&access.project).await,
         Target::Turns => Ok(state.rooms.open(access.project.turns).await?),

@@ -9,7 +9,7 @@ use ensemble_sync::registry::RoomRegistry;
 
 use crate::auth::Auth;
 use crate::commands::Commands;
-use crate::config::{SocketRates, SocketTimes};
+use crate::config::{DocumentLimits, SocketRates, SocketTimes};
 use crate::connections::Crowd;
 use crate::lifecycle::Tasks;
 use crate::rates::{Address, Rates};
@@ -42,6 +42,8 @@ pub struct AppState {
     pub pace: SocketRates,
     /// How often people may ask for what is dear.
     pub rates: Rates,
+    /// How many documents there may be.
+    pub documents: DocumentLimits,
     /// Places for sockets by address, where connections come from proxies.
     pub(crate) socket_places: Crowd<Address>,
 }

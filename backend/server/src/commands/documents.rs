@@ -43,8 +43,8 @@ impl Commands {
         self.finish("document.create", async move {
             let _guard = this.lock(project.id).await;
             let documents = this.store.documents_of(project.id).await?;
-            if documents.len() >= limits::DOCUMENTS_PER_PROJECT {
-                let most = limits::DOCUMENTS_PER_PROJECT;
+            if documents.len() >= this.documents.per_project {
+                let most = this.documents.per_project;
                 return Err(ApiError::new(
                     ErrorCode::TooLarge,
                     format!("a project has at most {most} documents"),
@@ -199,6 +199,7 @@ impl Commands {
     pub async fn read_text(&self, access: &Access, id: DocumentId) -> Result<(Version, Arc<str>), ApiError> {
         access.authorize(Action::Read)?;
         self.text_document(&access.project, id).await?;
+        self.may_open(id)?;
         for _ in 0..REOPENINGS {
             match self.rooms.open(id).await?.read().await {
                 Err(RoomError::Closed(_)) => {}
@@ -209,6 +210,14 @@ impl Commands {
             }
         }
         Err(ApiError::busy("the document is being closed; try again"))
+    }
+
+    /// Refuses to open one more document when as many are open as may be. Those that are open stay so.
+    pub fn may_open(&self, id: DocumentId) -> Result<(), ApiError> {
+        if self.rooms.len() >= self.documents.open && self.rooms.find(id).is_none() {
+            return Err(ApiError::busy("as many documents are open as this server takes; try again later"));
+        }
+        Ok(())
     }
 
     /// A live text of the project. Another project's is as good as none.

@@ -29,6 +29,18 @@ keys! {
         "Presence messages of one socket.";
     "calls" "ENSEMBLE_LIMIT_CALLS" "20/100"
         "Control requests of one socket.";
+    "frames_per_person" "ENSEMBLE_LIMIT_FRAMES_PER_PERSON" "20000/100000"
+        "Messages of all sockets of one person together.";
+    "frames_per_address" "ENSEMBLE_LIMIT_FRAMES_PER_ADDRESS" "100000/1000000"
+        "Messages of all sockets of one address together.";
+    "bytes_per_person" "ENSEMBLE_LIMIT_BYTES_PER_PERSON" "16777216/268435456"
+        "Bytes of all sockets of one person together.";
+    "bytes_per_address" "ENSEMBLE_LIMIT_BYTES_PER_ADDRESS" "134217728/2147483648"
+        "Bytes of all sockets of one address together.";
+    "requests_per_person" "ENSEMBLE_LIMIT_REQUESTS_PER_PERSON" "100/5000"
+        "Requests of one person.";
+    "requests_per_address" "ENSEMBLE_LIMIT_REQUESTS_PER_ADDRESS" "500/20000"
+        "Requests from one address.";
     "joins_per_address" "ENSEMBLE_LIMIT_JOINS_PER_ADDRESS" "5/600"
         "Joins from one address; a school may be one address.";
     "joins_per_person" "ENSEMBLE_LIMIT_JOINS_PER_PERSON" "0.5/30"
@@ -49,6 +61,12 @@ keys! {
         "Connections at once from one address; behind proxies, sockets.";
     "sockets_per_person" "ENSEMBLE_LIMIT_SOCKETS_PER_PERSON" "1000"
         "Sockets of one person at once.";
+    "documents_per_project" "ENSEMBLE_LIMIT_DOCUMENTS_PER_PROJECT" "5000"
+        "Documents in one project.";
+    "documents_per_socket" "ENSEMBLE_LIMIT_DOCUMENTS_PER_SOCKET" "100"
+        "Documents open on one socket.";
+    "open_documents" "ENSEMBLE_LIMIT_OPEN_DOCUMENTS" "10000"
+        "Documents open on the server at once, trees and turns among them.";
     "proxies" "ENSEMBLE_PROXIES" "0"
         "How many proxies in front of the server add to X-Forwarded-For; with 0 no such header is believed.";
 }
@@ -68,6 +86,29 @@ pub struct LimitsConfig {
     pub requests: RequestRates,
     /// How many connections there may be, and how long they may take for things.
     pub connections: ConnectionLimits,
+    /// How many documents there may be.
+    pub documents: DocumentLimits,
+}
+
+/// How many documents there may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DocumentLimits {
+    /// In one project.
+    pub per_project: usize,
+    /// Open on one socket.
+    pub per_socket: usize,
+    /// Open at once, in all.
+    pub open: usize,
+}
+
+impl Default for DocumentLimits {
+    fn default() -> Self {
+        Self {
+            per_project: limits::DOCUMENTS_PER_PROJECT,
+            per_socket: limits::DOCUMENTS_PER_SOCKET,
+            open: limits::OPEN_DOCUMENTS,
+        }
+    }
 }
 
 /// How many connections there may be, and how long they may take for things.
@@ -130,6 +171,19 @@ pub struct SocketRates {
     pub presence: Rate,
     /// Control requests.
     pub calls: Rate,
+    /// All sockets of one person together.
+    pub person: FlowRates,
+    /// All sockets of one address together.
+    pub address: FlowRates,
+}
+
+/// How fast several sockets together may send.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct FlowRates {
+    /// Messages.
+    pub frames: Rate,
+    /// Bytes.
+    pub bytes: Rate,
 }
 
 impl Default for SocketRates {
@@ -139,6 +193,14 @@ impl Default for SocketRates {
             bytes: limits::SOCKET_BYTES,
             presence: limits::SOCKET_PRESENCE,
             calls: limits::SOCKET_CALLS,
+            person: FlowRates {
+                frames: limits::SOCKET_FRAMES_PER_PERSON,
+                bytes: limits::SOCKET_BYTES_PER_PERSON,
+            },
+            address: FlowRates {
+                frames: limits::SOCKET_FRAMES_PER_ADDRESS,
+                bytes: limits::SOCKET_BYTES_PER_ADDRESS,
+            },
         }
     }
 }
@@ -155,6 +217,8 @@ pub struct PerCaller {
 /// How often one person, and everybody at one address, may ask for what is dear.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RequestRates {
+    /// Anything at all.
+    pub all: PerCaller,
     /// Joining by a link.
     pub joins: PerCaller,
     /// Making projects.
@@ -171,6 +235,7 @@ impl Default for RequestRates {
     fn default() -> Self {
         let rates = |address, person| PerCaller { address, person };
         Self {
+            all: rates(limits::REQUESTS_PER_ADDRESS, limits::REQUESTS_PER_PERSON),
             joins: rates(limits::JOINS_PER_ADDRESS, limits::JOINS_PER_PERSON),
             projects: rates(limits::PROJECTS_PER_ADDRESS, limits::PROJECTS_PER_PERSON),
             tickets: rates(limits::TICKETS_PER_ADDRESS, limits::TICKETS_PER_PERSON),
@@ -218,6 +283,12 @@ impl LimitsConfig {
             ("limits.bytes", &mut pace.bytes),
             ("limits.presence", &mut pace.presence),
             ("limits.calls", &mut pace.calls),
+            ("limits.frames_per_person", &mut pace.person.frames),
+            ("limits.frames_per_address", &mut pace.address.frames),
+            ("limits.bytes_per_person", &mut pace.person.bytes),
+            ("limits.bytes_per_address", &mut pace.address.bytes),
+            ("limits.requests_per_person", &mut requests.all.person),
+            ("limits.requests_per_address", &mut requests.all.address),
             ("limits.joins_per_address", &mut requests.joins.address),
             ("limits.joins_per_person", &mut requests.joins.person),
             ("limits.projects_per_address", &mut requests.projects.address),
@@ -231,10 +302,14 @@ impl LimitsConfig {
             }
         }
         let mut connections = ConnectionLimits::default();
+        let mut documents = DocumentLimits::default();
         for (name, number) in [
             ("limits.connections", &mut connections.most),
             ("limits.connections_per_address", &mut connections.per_address),
             ("limits.sockets_per_person", &mut connections.sockets_per_person),
+            ("limits.documents_per_project", &mut documents.per_project),
+            ("limits.documents_per_socket", &mut documents.per_socket),
+            ("limits.open_documents", &mut documents.open),
         ] {
             if let Some(set) = values.parse(name, read_number) {
                 *number = set;
@@ -244,7 +319,7 @@ impl LimitsConfig {
             requests.proxies = proxies;
         }
         let sockets = SocketTimes::default();
-        Self { shutdown: shutdown.unwrap_or(SHUTDOWN), sockets, pace, requests, connections }
+        Self { shutdown: shutdown.unwrap_or(SHUTDOWN), sockets, pace, requests, connections, documents }
     }
 }
 
@@ -284,7 +359,19 @@ mod tests {
         assert_eq!(told.pace, SocketRates::default());
         assert_eq!(told.requests, RequestRates::default());
         assert_eq!(told.connections, ConnectionLimits::default());
+        assert_eq!(told.documents, DocumentLimits::default());
         assert_eq!(told.shutdown, SHUTDOWN);
+    }
+
+    /// The page for operators has a row for every limit, with its default.
+    #[test]
+    fn every_limit_is_documented() {
+        let page = include_str!("../../../../docs/operations.md");
+        for key in KEYS.iter().filter(|key| key.env.starts_with("ENSEMBLE_LIMIT_")) {
+            let row = page.lines().find(|line| line.contains(&format!("`{}`", key.env)));
+            let row = row.unwrap_or_else(|| panic!("`{}` is not in docs/operations.md", key.env));
+            assert!(row.contains(&format!("`{}`", key.default)), "another default: {row}");
+        }
     }
 
     #[test]

@@ -65,6 +65,8 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
     let pings = UnderstandsPings::default();
     let writer = Writer::start(sink, &outbox, notes, pings.clone(), &state);
     let ended = CancellationToken::new();
+    let mut pace = Pace::new(&state.pace);
+    pace.share(state.rates.flow_of_address(opened.address));
     let mut connection = Connection {
         ended: ended.clone(),
         state: state.clone(),
@@ -78,7 +80,7 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
         joining: FuturesUnordered::new(),
         calls: FuturesUnordered::new(),
         signed_in: false,
-        pace: Pace::new(&state.pace),
+        pace,
         line: opened.line.clone(),
     };
     let end = connection.read(&mut stream, &mut noted).await;
@@ -226,7 +228,7 @@ impl Connection {
             self.refuse(&Arc::from(address), &error);
             return Ok(());
         }
-        if self.addresses.len() >= limits::DOCUMENTS_PER_SOCKET {
+        if self.addresses.len() >= self.state.documents.per_socket {
             let error = ApiError::new(ErrorCode::RateLimited, "too many documents on one connection");
             self.refuse(&Arc::from(address), &error);
             return Ok(());
@@ -283,6 +285,7 @@ impl Connection {
             Ok(open) if open.seat.guard.room().is_closed() => return Err(CloseCode::Internal.into()),
             Ok(open) => {
                 self.signed_in = true;
+                self.pace.share(self.state.rates.flow_of_person(open.access.caller.member.id));
                 self.slots.insert(open.seat.slot, address.clone());
                 attachment.stage = Stage::Open(Box::new(open));
             }

@@ -4,13 +4,18 @@
 //! the rates allow for it, and meanwhile the other side's own sending slows down. The work of the rooms is
 //! limited by the rooms; this limits what a socket costs before it comes to that.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use ensemble_protocol::error::CloseCode;
 use ensemble_protocol::limits;
 use ensemble_sync::rate::Bucket;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::End;
 use crate::config::SocketRates;
+use crate::rates::Flow;
 
 /// The rates of one socket.
 #[derive(Debug)]
@@ -19,6 +24,8 @@ pub(super) struct Pace {
     bytes: Bucket,
     presence: Bucket,
     calls: Bucket,
+    /// What is shared with other sockets.
+    flows: Vec<Arc<Mutex<Flow>>>,
     /// Nothing is read before this.
     until: Instant,
     /// Since when it has been slowed down without a break.
@@ -33,6 +40,7 @@ impl Pace {
             bytes: Bucket::new(rates.bytes),
             presence: Bucket::new(rates.presence),
             calls: Bucket::new(rates.calls),
+            flows: Vec::new(),
             until: now,
             slowed_since: now,
         }
@@ -43,16 +51,28 @@ impl Pace {
         self.until
     }
 
+    /// Counts what follows also with the other sockets of this person or address.
+    pub(super) fn share(&mut self, flow: Arc<Mutex<Flow>>) {
+        if !self.flows.iter().any(|known| Arc::ptr_eq(known, &flow)) {
+            self.flows.push(flow);
+        }
+    }
+
     /// Counts a WebSocket message that was read.
     pub(super) fn frame(&mut self, bytes: usize) -> Result<(), End> {
-        let wait = self.frames.charge(1.0).max(self.bytes.charge(bytes as f64));
-        self.slow_down(wait)
+        let bytes = bytes as f64;
+        let own = self.frames.charge(1.0).max(self.bytes.charge(bytes));
+        self.slow_down(self.charge_flows(own, bytes))
+    }
+
+    fn charge_flows(&self, own: Duration, bytes: f64) -> Duration {
+        self.flows.iter().fold(own, |wait, flow| wait.max(flow.lock().charge(1.0, bytes)))
     }
 
     /// Counts one more message of the protocol in the same frame.
     pub(super) fn another(&mut self) -> Result<(), End> {
-        let wait = self.frames.charge(1.0);
-        self.slow_down(wait)
+        let own = self.frames.charge(1.0);
+        self.slow_down(self.charge_flows(own, 0.0))
     }
 
     /// Counts a presence message.
@@ -66,7 +86,7 @@ impl Pace {
         self.calls.take(1.0)
     }
 
-    fn slow_down(&mut self, wait: std::time::Duration) -> Result<(), End> {
+    fn slow_down(&mut self, wait: Duration) -> Result<(), End> {
         if wait.is_zero() {
             return Ok(());
         }
@@ -87,8 +107,6 @@ impl Pace {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn pace() -> Pace {

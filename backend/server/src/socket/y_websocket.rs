@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, info_span};
 
-use super::{Address, End, KeepAlive, NOTES, Note, Opened, Pace, Received, Seat, Tickets, Upgrade, Writer};
+use super::{Address, End, KeepAlive, NOTES, Note, Opened, Pace, Received, Seat, Upgrade, Writer};
 use crate::access;
 use crate::connections::Line;
 use crate::error::{ApiError, close_code};
@@ -62,14 +62,13 @@ fn token_of(query: &str) -> String {
 async fn serve(socket: WebSocket, state: AppState, opened: Opened, address: &str, token: &str) {
     let (sink, mut stream) = socket.split();
     let outbox = Outbox::new();
-    let ended = CancellationToken::new();
-    match take_seat(&state, opened.tickets, address, token, &outbox, &ended).await {
-        Ok((seat, held)) => {
+    match take_seat(&state, &opened, address, token, &outbox).await {
+        Ok(mut seated) => {
             let (notes, mut noted) = mpsc::channel(NOTES);
             let writer = Writer::start(sink, &outbox, notes, Nobody, &state);
-            let end = read(&mut stream, &outbox, &opened.line, &mut noted, &seat, &state, &ended).await;
+            let end = read(&mut stream, &outbox, &opened.line, &mut noted, &mut seated, &state).await;
             // The room is told before the goodbye, which may take its time.
-            drop((seat, held, noted));
+            drop((seated, noted));
             writer.finish(&outbox, &opened.line, end).await;
         }
         Err(error) => {
@@ -79,20 +78,32 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened, address: &str
     }
 }
 
+/// Somebody who was let in.
+struct Seated {
+    seat: Seat,
+    pace: Pace,
+    /// What they signed in with has ended.
+    ended: CancellationToken,
+    _held: Held,
+}
+
 async fn take_seat(
     state: &AppState,
-    tickets: Tickets,
+    opened: &Opened,
     address: &str,
     token: &str,
     outbox: &Outbox,
-    ended: &CancellationToken,
-) -> Result<(Seat, Held), ApiError> {
-    let caller = super::sign_in(&state.auth, tickets, token).await?;
-    let held = state.auth.hold(&caller, ended).await?;
+) -> Result<Seated, ApiError> {
+    let caller = super::sign_in(&state.auth, opened.tickets, token).await?;
+    let ended = CancellationToken::new();
+    let held = state.auth.hold(&caller, &ended).await?;
     let address = Address::read(address)?;
     let access = access::enter(&state.store, caller, address.project).await?;
     let seat = super::take_seat(state, &access, address.target, &Framing::YWebsocket, outbox, |_| {}).await?;
-    Ok((seat, held))
+    let mut pace = Pace::new(&state.pace);
+    pace.share(state.rates.flow_of_address(opened.address));
+    pace.share(state.rates.flow_of_person(access.caller.member.id));
+    Ok(Seated { seat, pace, ended, _held: held })
 }
 
 async fn read(
@@ -100,13 +111,12 @@ async fn read(
     outbox: &Outbox,
     line: &Line,
     notes: &mut mpsc::Receiver<Note>,
-    seat: &Seat,
+    seated: &mut Seated,
     state: &AppState,
-    ended: &CancellationToken,
 ) -> End {
+    let Seated { seat, pace, ended, .. } = seated;
     let silence = state.times.silence;
     let mut heard = Instant::now();
-    let mut pace = Pace::new(&state.pace);
     loop {
         tokio::select! {
             biased;
@@ -125,7 +135,7 @@ async fn read(
                 heard = Instant::now();
                 match received {
                     Received::Frame(frame) => {
-                        if let Err(end) = say_all(&frame, line, seat, &mut pace).await {
+                        if let Err(end) = say_all(&frame, line, seat, pace).await {
                             return end;
                         }
                     }

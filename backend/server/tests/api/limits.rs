@@ -1,10 +1,10 @@
 //! What comes back at a limit, and that nobody else notices.
 
-use ensemble_protocol::limits::Rate;
+use ensemble_protocol::limits::{self, Rate};
 use ensemble_protocol::sync::SyncMessage;
 use serde_json::json;
 
-use crate::support::{Socket, TestServer, status};
+use crate::support::{Heard, Socket, TestServer, closed, status};
 
 /// [S24] A socket that sends too fast is slowed down; all it said is taken, and others are served meanwhile.
 #[tokio::test]
@@ -126,4 +126,237 @@ async fn everybody_at_one_address_counts_together() {
         .body(json!({"secret": "x"}).to_string());
     crate::support::answer(claimed).await.expect_problem(429, "rate_limited");
     assert_eq!(ada.get(&format!("/api/v1/projects/{project}")).await.status, 200, "reading goes on");
+}
+
+/// [A15] Each kind of dear request has a rate of its own, for a person and for an address; others go on.
+#[tokio::test]
+async fn each_kind_of_request_has_rates_of_its_own() {
+    let slow = Rate { per_second: 0.001, burst: 2.0 };
+    for by_person in [true, false] {
+        let server = TestServer::with(|config| {
+            let requests = &mut config.limits.requests;
+            requests.proxies = 1;
+            for kind in [&mut requests.joins, &mut requests.projects, &mut requests.tickets] {
+                *(if by_person { &mut kind.person } else { &mut kind.address }) = slow;
+            }
+        })
+        .await;
+        let (ada, project) = server.project().await;
+        let bob = server.member(&ada, &project, "editor", "Bob").await;
+        let (here, there) = ("203.0.113.1", "203.0.113.2");
+        for (path, body, fine) in [
+            ("/api/v1/join", json!({"secret": "none"}), 410),
+            ("/api/v1/projects", json!({"name": "x", "template": "empty"}), 201),
+            ("/api/v1/socket-tickets", json!({}), 201),
+        ] {
+            let ask = |who: &crate::support::Api, from: &str| {
+                let request = who.request(reqwest::Method::POST, path).header("x-forwarded-for", from);
+                let request = request.header("content-type", "application/json").body(body.to_string());
+                crate::support::answer(request)
+            };
+            // The same person from two addresses, or two people from the same one.
+            assert_eq!(ask(&ada, here).await.status, fine, "{path}");
+            let second = if by_person { ask(&ada, there).await } else { ask(&bob, here).await };
+            assert_eq!(second.status, fine, "{path}");
+            let refused = ask(&ada, here).await;
+            refused.expect_problem(429, "rate_limited");
+            assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+            let other = if by_person { ask(&bob, here).await } else { ask(&ada, there).await };
+            assert_eq!(other.status, fine, "{path}");
+        }
+    }
+}
+
+/// [A15] Whoever asks for anything too often is told when to come back; others go on, and so does what is open.
+#[tokio::test]
+async fn requests_of_any_kind_are_counted() {
+    let slow = Rate { per_second: 0.001, burst: 30.0 };
+    let server = TestServer::with(|config| config.limits.requests.all.person = slow).await;
+    let (ada, project) = server.project().await;
+    let bob = server.member(&ada, &project, "editor", "Bob").await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let address = format!("{project}/{id}");
+    let mut open = bob.socket().await;
+    let text = open.join(&address, bob.token()).await;
+    for _ in 0..30 {
+        assert_eq!(bob.get("/api/v1/me").await.status, 200);
+    }
+    let refused = bob.get("/api/v1/me").await;
+    refused.expect_problem(429, "rate_limited");
+    assert!(refused.header("retry-after").parse::<u64>().unwrap() >= 1);
+    assert_eq!(ada.get("/api/v1/me").await.status, 200);
+    open.sync(&address, SyncMessage::Update(&text.insert(0, "x"))).await;
+    assert!(open.wait_for(&address, status).await, "what is open goes on");
+
+    let server = TestServer::with(|config| {
+        config.limits.requests.proxies = 1;
+        config.limits.requests.all.address = slow;
+    })
+    .await;
+    let from = |address: &str| {
+        let request = server.stranger().request(reqwest::Method::GET, "/api/v1/info");
+        crate::support::answer(request.header("x-forwarded-for", address.to_owned()))
+    };
+    for _ in 0..30 {
+        assert_eq!(from("203.0.113.1").await.status, 200);
+    }
+    from("203.0.113.1").await.expect_problem(429, "rate_limited");
+    assert_eq!(from("203.0.113.2").await.status, 200, "somebody else");
+    assert_eq!(server.stranger().get("/health/live").await.status, 200, "no question of the API");
+}
+
+/// [S24] All sockets of a person count together, and so do all of an address; others go on.
+#[tokio::test]
+async fn sockets_count_together() {
+    let slow = Rate { per_second: 1.0, burst: 3_000.0 };
+    for by_person in [true, false] {
+        let server = TestServer::with(|config| {
+            config.limits.requests.proxies = 1;
+            let pace = &mut config.limits.pace;
+            if by_person {
+                pace.person.bytes = slow;
+            } else {
+                pace.address.bytes = slow;
+            }
+        })
+        .await;
+        let (ada, project) = server.project().await;
+        let bob = server.member(&ada, &project, "editor", "Bob").await;
+        let id = ada.document(&project, "a.txt", "").await;
+        let address = format!("{project}/{id}");
+        let from = |address: &str| [("x-forwarded-for", address.to_owned())];
+        let mut sockets = Vec::new();
+        for at in ["203.0.113.1", "203.0.113.1", "203.0.113.2"] {
+            sockets.push(Socket::open(&server.url, "/sync", &from(at)).await.unwrap());
+        }
+        let (other, theirs) = (sockets.pop().unwrap(), if by_person { &ada } else { &bob });
+        let (mut second, mut first, mut other) = (sockets.pop().unwrap(), sockets.pop().unwrap(), other);
+        let one = first.join(&address, bob.token()).await;
+        let two = second.join(&address, bob.token()).await;
+        let three = other.join(&address, theirs.token()).await;
+        first.sync(&address, SyncMessage::Update(&one.insert(0, &"x".repeat(2_000)))).await;
+        assert!(first.wait_for(&address, status).await);
+        // More than a minute's worth too much: no use in waiting for it.
+        second.sync(&address, SyncMessage::Update(&two.insert(0, &"y".repeat(2_000)))).await;
+        second.expect_close(4529).await;
+        other.sync(&address, SyncMessage::Update(&three.insert(0, "z"))).await;
+        assert!(other.wait_for(&address, status).await);
+    }
+}
+
+/// [S40] A project, a socket and the server hold only so many documents; what is there goes on.
+#[tokio::test]
+async fn there_are_only_so_many_documents() {
+    let server = TestServer::with(|config| {
+        config.limits.documents.per_project = 3;
+        config.limits.documents.per_socket = 2;
+    })
+    .await;
+    let (ada, project) = server.project().await;
+    let mut ids = Vec::new();
+    for path in ["a", "b", "c"] {
+        ids.push(ada.document(&project, path, "").await);
+    }
+    let documents = format!("/api/v1/projects/{project}/documents");
+    ada.post(&documents, json!({"path": "d"})).await.expect_problem(413, "too_large");
+    let mut socket = ada.socket().await;
+    socket.join(&project, ada.token()).await;
+    let refused = socket.call(&project, 1, "document.create", json!({"path": "d"})).await;
+    assert_eq!(refused["error"]["data"]["code"], "too_large", "{refused}");
+    let (eve, other) = server.project().await;
+    eve.document(&other, "d", "").await;
+    let first = format!("{project}/{}", ids[0]);
+    let text = socket.join(&first, ada.token()).await;
+    let third = format!("{project}/{}", ids[1]);
+    assert_eq!(socket.attach(&third, ada.token()).await, Err("rate_limited".into()));
+    socket.sync(&first, SyncMessage::Update(&text.insert(0, "x"))).await;
+    assert!(socket.wait_for(&first, status).await);
+    assert_eq!(ada.delete(&format!("{documents}/{}", ids[2])).await.status, 204);
+    assert_eq!(ada.post(&documents, json!({"path": "d"})).await.status, 201, "there is room again");
+}
+
+/// [S40] Over the number of open documents, none is opened; those that are open stay so.
+#[tokio::test]
+async fn only_so_many_documents_are_open() {
+    let server = TestServer::with(|config| config.limits.documents.open = 2).await;
+    let (ada, project) = server.project().await;
+    let (one, two) = (ada.document(&project, "a", "").await, ada.document(&project, "b", "").await);
+    let address = format!("{project}/{one}");
+    // The tree is open, since documents were made; with this one the server is full.
+    let mut socket = ada.socket().await;
+    let text = socket.join(&address, ada.token()).await;
+    assert_eq!(socket.attach(&format!("{project}/{two}"), ada.token()).await, Err("busy".into()));
+    let path = format!("/sync/{project}/{two}?token={}", ada.token());
+    Socket::open(&server.url, &path, &[]).await.unwrap().expect_close(4500).await;
+    ada.get(&format!("/api/v1/projects/{project}/documents/{two}/text")).await.expect_problem(503, "busy");
+    socket.sync(&address, SyncMessage::Update(&text.insert(0, "x"))).await;
+    assert!(socket.wait_for(&address, status).await);
+    let mut another = ada.socket().await;
+    assert_eq!(another.join(&address, ada.token()).await.text(), "x", "what is open may be entered");
+}
+
+/// [S40] A room takes only so many peers, a document only so much text, an agent only so many turns.
+#[tokio::test]
+async fn rooms_documents_and_queues_have_an_end() {
+    let server = TestServer::with(|config| {
+        config.model = ensemble_server::config::ModelConfig::Demo { tokens_per_second: 1 };
+    })
+    .await;
+    let (ada, project) = server.project().await;
+    let units = usize::try_from(limits::DOCUMENT_UNITS).unwrap();
+    let id = ada.document(&project, "full.txt", &"x".repeat(units - 1)).await;
+    let documents = format!("/api/v1/projects/{project}/documents");
+    let over = ada.post(&documents, json!({"path": "over.txt", "text": "x".repeat(units + 1)})).await;
+    over.expect_problem(413, "too_large");
+    let address = format!("{project}/{id}");
+    let (mut first, mut second) = (ada.socket().await, ada.socket().await);
+    let text = first.join(&address, ada.token()).await;
+    let other = second.join(&address, ada.token()).await;
+    first.sync(&address, SyncMessage::Update(&text.insert(0, "yy"))).await;
+    assert_eq!(first.wait_for(&address, closed).await, "too_large");
+    second.sync(&address, SyncMessage::Update(&other.insert(0, "z"))).await;
+    assert!(second.wait_for(&address, status).await, "it fits");
+    let state = json!({"user": {"name": "x".repeat(limits::PRESENCE_STATE_BYTES)}});
+    second.presence(&address, 7, 1, &state).await;
+    assert_eq!(second.wait_for(&address, closed).await, "malformed_frame");
+
+    let id = ada.document(&project, "crowded.txt", "").await;
+    let address = format!("{project}/{id}");
+    let mut calm = ada.socket().await;
+    let text = calm.join(&address, ada.token()).await;
+    let mut crowd = Vec::new();
+    let mut seats = 1;
+    while seats < limits::PEERS_PER_ROOM {
+        let mut socket = ada.socket().await;
+        for session in 0..limits::DOCUMENTS_PER_SOCKET.min(limits::PEERS_PER_ROOM - seats) {
+            socket.attach(&format!("{address}\0{session}"), ada.token()).await.unwrap();
+            seats += 1;
+        }
+        crowd.push(socket);
+    }
+    let mut late = ada.socket().await;
+    assert_eq!(late.attach(&address, ada.token()).await, Ok("read-write".into()), "it was let in");
+    assert_eq!(late.wait_for(&address, denied).await, "busy", "and then there was no seat");
+    calm.sync(&address, SyncMessage::Update(&text.insert(0, "x"))).await;
+    assert!(calm.wait_for(&address, status).await);
+
+    let turns = format!("/api/v1/projects/{project}/turns");
+    let mut taken = 0;
+    let refused = loop {
+        let started = ada.post(&turns, json!({"prompt": "write a long story"})).await;
+        if started.status != 201 {
+            break started;
+        }
+        taken += 1;
+        assert!(taken <= limits::TURNS_QUEUED + 1, "the queue has no end");
+    };
+    refused.expect_problem(503, "busy");
+    assert!(taken >= limits::TURNS_QUEUED);
+    let (eve, other) = server.project().await;
+    let started = eve.post(&format!("/api/v1/projects/{other}/turns"), json!({"prompt": "say hello"})).await;
+    assert_eq!(started.status, 201, "another project's agent is free");
+}
+
+fn denied(heard: &Heard) -> Option<String> {
+    if let Heard::Denied(reason) = heard { Some(reason.clone()) } else { None }
 }
