@@ -158,6 +158,12 @@ pub const SNAPSHOT_UPDATES: u64 = 500;
 /// Bytes of updates after which a room writes a snapshot.
 pub const SNAPSHOT_BYTES: usize = 1024 * 1024;
 
+/// How long a room keeps a place for edits that several rooms commit together, and how long those wait for one:
+/// far more than preparing and committing takes, and bounded, since others' turns wait meanwhile.
+pub const ROOM_HOLD: Duration = Duration::from_secs(5);
+/// Updates that are read again to tell the text of an older version: forty snapshots' worth.
+pub const PAST_UPDATES: u32 = 20_000;
+
 /// Characters of a path in a project.
 pub const PATH_CHARS: usize = 255;
 /// Characters of a name of a person, a project or a token.
@@ -168,6 +174,14 @@ pub const DOCUMENTS_PER_PROJECT: usize = 5000;
 pub const PROMPT_CHARS: usize = 32_000;
 /// Characters of a model's answer that are kept.
 pub const ANSWER_CHARS: usize = 200_000;
+/// Replacements in one request: more than a person would look through, and each is looked for in the whole text.
+pub const EDITS_PER_REQUEST: usize = 500;
+/// Files one patch is about: a rename through a whole small project fits.
+pub const PATCH_FILES: usize = 100;
+/// Hunks one patch has, since all of them are told to everybody in one message.
+pub const PATCH_HUNKS: usize = 1_000;
+/// How long whoever edits from outside is seen at the place they edited.
+pub const EDIT_PRESENCE: Duration = Duration::from_secs(2);
 /// Turns one replica shows; older ones are read over HTTP.
 pub const TURNS_SHOWN: usize = 200;
 /// Turns that wait for one agent.
@@ -217,6 +231,10 @@ pub const TICKETS_PER_ADDRESS: Rate = Rate { per_second: 50.0, burst: 5_000.0 };
 pub const TICKETS_PER_PERSON: Rate = Rate { per_second: 2.0, burst: 100.0 };
 /// Turns started by one person, since they cost money: thirty quick ones, then one every two seconds.
 pub const TURNS_PER_PERSON: Rate = Rate { per_second: 0.5, burst: 30.0 };
+/// Edits over HTTP by one person, with all their tokens: a program works through a large change file by file.
+pub const EDITS_PER_PERSON: Rate = Rate { per_second: 10.0, burst: 200.0 };
+/// Edits over HTTP with one token: each is a turn that everybody is told of.
+pub const EDITS_PER_TOKEN: Rate = Rate { per_second: 5.0, burst: 100.0 };
 /// Requests of one person: programs work through a project's documents one after another.
 pub const REQUESTS_PER_PERSON: Rate = Rate { per_second: 100.0, burst: 5_000.0 };
 /// Requests from one address: a school opens its pages at once, and each asks a dozen times.

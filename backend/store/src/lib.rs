@@ -22,7 +22,7 @@ mod write;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId, Version};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -180,6 +180,18 @@ pub trait Store: Send + Sync + 'static {
     /// A damaged snapshot is passed over for an older one and more of the log. A damaged update, or a
     /// missing one, is [`StoreError::Corrupt`].
     async fn load_document(&self, id: DocumentId) -> Result<Option<LoadedDocument>, StoreError>;
+
+    /// A document as it was at a version: its newest undamaged snapshot up to there, and the updates after
+    /// that up to the version, read at one moment.
+    ///
+    /// `None` where there is no such document or version, and where more than `limit` updates would have to
+    /// be read. Damage is answered as by [`load_document`](Self::load_document).
+    async fn load_version(
+        &self,
+        id: DocumentId,
+        version: Version,
+        limit: u32,
+    ) -> Result<Option<LoadedDocument>, StoreError>;
 
     /// What can be read of a document whose log is damaged: its newest undamaged snapshot and what
     /// follows it up to the first damaged or missing update.

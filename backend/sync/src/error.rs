@@ -24,6 +24,9 @@ pub enum RoomError {
     /// As many peers as a room holds are in it.
     #[error("the room of document `{0}` is full")]
     Full(DocumentId),
+    /// Others' edits took the document for too long: try again later.
+    #[error("document `{0}` is busy")]
+    Busy(DocumentId),
     /// The turn was stopped before this was written.
     #[error("the turn was stopped")]
     TurnStopped,
@@ -65,7 +68,9 @@ impl RoomError {
             Self::TurnStopped => ErrorCode::TurnNotRunning,
             Self::Refused { .. } => ErrorCode::BadRequest,
             Self::Conflict(ensemble_store::Conflict::PathTaken) => ErrorCode::PathTaken,
-            Self::Closed(_) | Self::Stopping | Self::Full(_) | Self::Conflict(_) => ErrorCode::Busy,
+            Self::Closed(_) | Self::Stopping | Self::Full(_) | Self::Busy(_) | Self::Conflict(_) => {
+                ErrorCode::Busy
+            }
             Self::Store { .. } => ErrorCode::Internal,
         }
     }

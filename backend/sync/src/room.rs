@@ -4,13 +4,14 @@
 //! agent go through the same handle. Joining returns a [`PeerGuard`]; dropping it, for whatever reason, makes
 //! the peer leave and its presence disappear, after everything it had sent was handled.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
 use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, PeerId, ProjectId, TurnId, Version};
-use ensemble_store::{Change, Committed, DocumentKind, NewUpdate};
+use ensemble_store::{Change, Commit, Committed, DocumentKind, NewUpdate};
 use serde_json::Value;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -123,6 +124,39 @@ pub struct WrittenEdit {
     pub missing: u32,
 }
 
+/// A turn's edits of one document that are committed together with others'.
+#[derive(Debug, Clone)]
+pub struct TextEdits {
+    /// The turn.
+    pub turn: TurnId,
+    /// Who asked for it.
+    pub member: MemberId,
+    /// What to change, in the order of the document or not.
+    pub edits: Vec<AnchoredEdit>,
+}
+
+/// What edits will do once they are committed.
+#[derive(Debug, Clone)]
+pub struct PreparedText {
+    /// For each edit, what it does.
+    pub edits: Vec<PreparedEdit>,
+    /// The text they were prepared on, which people may go on changing.
+    pub text: Arc<str>,
+}
+
+/// What one edit will do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PreparedEdit {
+    /// What it does.
+    pub written: WrittenEdit,
+    /// Where it inserts, in the text it was prepared on.
+    pub at: u32,
+    /// What it deletes, in the text it was prepared on.
+    pub deleted: Vec<Range<u32>>,
+    /// Whether its text was left out because somebody has replaced all that it was to replace.
+    pub yielded: bool,
+}
+
 /// What came of rejecting a turn in one document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Rejected {
@@ -226,6 +260,8 @@ pub(crate) enum Message {
     Reject { turn: TurnId, member: MemberId, changes: Vec<Change>, answer: Answer<Rejected> },
     /// A command changes a replica.
     Replica(Box<ReplicaWrite>, Answer<Committed>),
+    /// Keeps the place of server-made edits for some that several rooms commit together.
+    Hold(Answer<mpsc::Sender<Order>>),
     /// An agent comes, moves or leaves.
     Agent { agent: String, presence: Option<AgentPresence> },
     /// Something that goes wrong inside of the actor.
@@ -235,6 +271,17 @@ pub(crate) enum Message {
     Scope { member: MemberId, scope: Option<Scope> },
     /// A peer may do no more than this, whatever its person may.
     AtMost(PeerId, Scope),
+}
+
+/// What a room that keeps a place is told. When its sender is gone the place is free again.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Prepare a turn's edits.
+    Text(TextEdits, Answer<(Option<NewUpdate>, PreparedText)>),
+    /// Prepare a replica's edits.
+    Replica(Vec<ReplicaEdit>, Answer<Option<NewUpdate>>),
+    /// What was prepared is handed to the store, and this is its answer.
+    Commit(Commit),
 }
 
 /// The handle of a room.
@@ -290,6 +337,11 @@ impl Room {
         self.inner.inbox.is_closed()
     }
 
+    /// Whether another room has taken its place.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.inner.vitals.replaced.load(Ordering::Acquire)
+    }
+
     /// Comes in. From here on the peer is sent presence, and after its own step 1 everything else.
     pub async fn join(&self, join: Join) -> Result<PeerGuard, RoomError> {
         let peer = join.peer;
@@ -326,6 +378,11 @@ impl Room {
     /// Changes a replica and rows in one transaction; everybody sees it after the commit.
     pub async fn commit(&self, write: ReplicaWrite) -> Result<Committed, RoomError> {
         self.ask(|answer| Message::Replica(Box::new(write), answer)).await
+    }
+
+    /// Keeps the place of server-made edits.
+    pub(crate) async fn hold(&self) -> Result<mpsc::Sender<Order>, RoomError> {
+        self.ask(Message::Hold).await
     }
 
     /// Shows, moves or removes an agent.

@@ -31,7 +31,15 @@ pub(super) async fn newest_snapshot(
     connection: &mut SqliteConnection,
     document: &Document,
 ) -> Result<Option<Snapshot>, StoreError> {
-    let mut below = i64::MAX;
+    snapshot_below(connection, document, i64::MAX).await
+}
+
+/// The newest snapshot with a number below this one whose checksum is right.
+pub(super) async fn snapshot_below(
+    connection: &mut SqliteConnection,
+    document: &Document,
+    mut below: i64,
+) -> Result<Option<Snapshot>, StoreError> {
     loop {
         let row = sqlx::query(SNAPSHOTS)
             .bind(document.id.as_bytes().as_slice())

@@ -6,7 +6,7 @@ use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::watch;
 use tracing::instrument;
 
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId, Version};
 
 use super::record::{
     document, hunk, invite, ledger_entry, member, membership, owner, project, quarantined, session, token,
@@ -268,6 +268,35 @@ impl Store for SqliteStore {
         let snapshot = log::newest_snapshot(&mut transaction, &document).await?;
         let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
         let updates = log::updates_after(&mut transaction, &document, base, log::ALL).await?;
+        Ok(Some(LoadedDocument { document, snapshot, updates }))
+    }
+
+    #[instrument(name = "store.document.load_version", level = "debug", skip_all)]
+    async fn load_version(
+        &self,
+        id: DocumentId,
+        version: Version,
+        limit: u32,
+    ) -> Result<Option<LoadedDocument>, StoreError> {
+        let mut transaction = self.readers.begin().await.map_err(store_error)?;
+        let row =
+            by_id(DOCUMENT, id.as_bytes()).fetch_optional(&mut *transaction).await.map_err(store_error)?;
+        let Some(mut document) = row.as_ref().map(document).transpose()? else {
+            return Ok(None);
+        };
+        if document.epoch != version.epoch || document.last_seq < version.seq {
+            return Ok(None);
+        }
+        // As it was then: nothing after it is read.
+        document.last_seq = version.seq;
+        let below = version.seq.saturating_add(1).cast_signed();
+        let snapshot = log::snapshot_below(&mut transaction, &document, below).await?;
+        let base = snapshot.as_ref().map_or(0, |snapshot| snapshot.seq);
+        let wanted = version.seq - base;
+        if wanted > u64::from(limit) {
+            return Ok(None);
+        }
+        let updates = log::updates_after(&mut transaction, &document, base, wanted as usize).await?;
         Ok(Some(LoadedDocument { document, snapshot, updates }))
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ensemble_protocol::id::{DocumentId, PeerId, TurnId};
+use ensemble_protocol::id::{DocumentId, PeerId, TurnId, Version};
 use ensemble_store::{Author, ClientOwner, SqliteStore, Store as _, StoreError, StoredUpdate, Write};
 use futures_util::future::join_all;
 
@@ -86,6 +86,32 @@ async fn old_rows_move_into_segments_and_nothing_is_lost() {
     let (store, world) = disk.open().await;
     assert_eq!(all(&store, document).await, before);
     assert_eq!(world.append(document, "more").await.seq, 1001);
+}
+
+/// A version is read as it was, from the newest snapshot before it and from segments alike.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_document_is_read_as_it_was_at_a_version() {
+    let disk = Disk::new();
+    let (store, world) = disk.open().await;
+    let (document, _) = world.one_document().await;
+    write_log(&world, document, 500).await;
+    let whole = all(&store, document).await;
+    for seq in [300, 400, 450] {
+        store.put_snapshot(snapshot(document, seq, format!("{seq}"))).await.unwrap();
+    }
+    wait_for_log_of(&disk, 200).await;
+    for (seq, base) in [(0, 0), (1, 0), (299, 0), (300, 300), (399, 300), (449, 400), (500, 450)] {
+        let version = Version { epoch: 1, seq };
+        let loaded = store.load_version(document, version, 500).await.unwrap().unwrap();
+        assert_eq!(loaded.document.version(), version);
+        assert_eq!(loaded.snapshot.map_or(0, |snapshot| snapshot.seq), base, "version {seq}");
+        assert_eq!(loaded.updates, whole[base as usize..seq as usize], "version {seq}");
+    }
+    // What was never there, what is of another epoch, and what takes more reading than is asked for.
+    for (epoch, seq, limit) in [(1, 501, 500), (1, u64::MAX, 500), (2, 10, 500), (1, 299, 298)] {
+        let loaded = store.load_version(document, Version { epoch, seq }, limit).await.unwrap();
+        assert_eq!(loaded, None, "{epoch}.{seq}");
+    }
 }
 
 /// What an interrupted run left is moved at the next start.

@@ -39,6 +39,9 @@ mod compare;
 mod edits;
 mod load;
 mod peers;
+mod prepare;
+
+use prepare::{Hold, Made, next_order};
 
 /// How often a room looks for presence nobody renewed, and for being idle.
 const SWEEP: Duration = Duration::from_secs(3);
@@ -130,6 +133,8 @@ enum Then {
     Write { admitted: Admitted<'static>, bytes: Bytes, edits: Vec<WrittenEdit>, answer: Answer<Written> },
     /// Apply a rejection.
     Reject { admitted: Admitted<'static>, bytes: Bytes, rejected: Rejected, answer: Answer<Rejected> },
+    /// Apply what several rooms committed together.
+    Together(Made),
     /// Apply a replica's edits.
     Replica { bytes: Bytes, answer: Answer<Committed> },
 }
@@ -145,6 +150,9 @@ pub(crate) struct RoomActor {
     address: Arc<str>,
     epoch: u32,
     version: Version,
+    /// Updates of the log that are in the document. Where that is not all up to the version, the log has
+    /// something this room has not seen, and nothing it says about that version can be kept.
+    rows: u64,
     content: Content,
     owners: HashMap<u64, ClientOwner>,
     /// Units each person has inserted, gone or not.
@@ -161,6 +169,8 @@ pub(crate) struct RoomActor {
     pending_bytes: usize,
     /// A server-made edit is under way.
     writing: bool,
+    /// The place kept for edits that several rooms commit together.
+    held: Option<Hold>,
     /// Server-made edits and reads that wait for it.
     deferred: VecDeque<Message>,
     updates_since_snapshot: u64,
@@ -219,6 +229,7 @@ pub(crate) async fn open(
         address,
         epoch: record.epoch,
         version: record.version(),
+        rows: record.last_seq,
         content,
         owners,
         inserted,
@@ -233,6 +244,7 @@ pub(crate) async fn open(
         pending: VecDeque::new(),
         pending_bytes: 0,
         writing: false,
+        held: None,
         deferred: VecDeque::new(),
         updates_since_snapshot: updates,
         bytes_since_snapshot: bytes,
@@ -272,6 +284,7 @@ impl RoomActor {
                 biased;
                 () = stop.cancelled() => break,
                 outcome = first_commit(&mut self.pending), if !self.pending.is_empty() => self.committed(outcome).await,
+                order = next_order(&mut self.held), if self.held.is_some() => self.ordered(order).await,
                 () = dropped.notified() => self.sweep_out().await,
                 () = differs.notified() => self.rebuild(),
                 () = tokio::time::sleep_until(presence_due), if self.presence_due.is_some() => self.tell_presence(),
@@ -316,6 +329,8 @@ impl RoomActor {
             (ErrorCode::DocumentNotFound, "the document was closed")
         };
         self.deferred.clear();
+        // Whoever keeps the place may be handing something to the store.
+        self.settle_hold().await;
         // After a failure too: whoever opens the document next must find in the log what is still under way.
         while !self.pending.is_empty() {
             let outcome = first_commit(&mut self.pending).await;
@@ -326,7 +341,7 @@ impl RoomActor {
             peer.outbox.detach(code, reason.to_owned());
         }
         let worth_keeping = self.updates_since_snapshot >= limits::SNAPSHOT_UPDATES / 10;
-        if !self.failed && worth_keeping {
+        if !self.failed && self.is_whole() && worth_keeping {
             let (bytes, hash) = self.snapshot();
             self.keep_snapshot(bytes, hash).await;
         } else if !self.failed && self.uncompared.is_some() && !self.registry.is_stopping() {
@@ -362,6 +377,7 @@ impl RoomActor {
                 }
             }
             message @ (Message::Read(_)
+            | Message::Hold(_)
             | Message::Write(..)
             | Message::Reject { .. }
             | Message::Replica(..)) => {
@@ -403,6 +419,7 @@ impl RoomActor {
                 Message::Write(_, answer) => drop(answer.send(Err(error))),
                 Message::Reject { answer, .. } => drop(answer.send(Err(error))),
                 Message::Replica(_, answer) => drop(answer.send(Err(error))),
+                Message::Hold(answer) => drop(answer.send(Err(error))),
                 Message::Read(answer) => self.read(answer),
                 _ => unreachable!("only these are deferred"),
             }
@@ -410,6 +427,7 @@ impl RoomActor {
         }
         match message {
             Message::Read(answer) => self.read(answer),
+            Message::Hold(answer) => self.keep_place(answer),
             Message::Write(write, answer) => self.write(*write, answer).await,
             Message::Reject { turn, member, changes, answer } => {
                 self.reject(turn, member, changes, answer).await;

@@ -60,6 +60,11 @@ impl RoomActor {
         while let Some(next) = self.pending.pop_front_if(|next| next.commit.is_none()) {
             self.finish(next.then, None);
         }
+        self.serve_deferred().await;
+    }
+
+    /// Handles what waited for a server-made edit, until there is another one.
+    pub(super) async fn serve_deferred(&mut self) {
         while !self.writing
             && !self.failed
             && let Some(message) = self.deferred.pop_front()
@@ -68,11 +73,18 @@ impl RoomActor {
         }
     }
 
+    /// Whether everything in the log up to the version is in the document.
+    pub(super) fn is_whole(&self) -> bool {
+        self.rows == self.version.seq
+    }
+
     pub(super) fn finish(&mut self, then: Then, committed: Option<Committed>) {
-        let before = self.version;
+        let before = (self.version, self.rows);
         if let Some(version) = committed.as_ref().and_then(|committed| committed.versions.last()) {
-            // A command may append to other documents first; the room's own update is the last.
-            self.version = *version;
+            // A command may append to other documents first; the room's own update is the last. What several
+            // rooms commit together may be told of after what was handed in behind it.
+            self.version = self.version.max(*version);
+            self.rows += 1;
         }
         match then {
             Then::Acknowledge { peer, status, echo } => {
@@ -94,7 +106,12 @@ impl RoomActor {
             }
             Then::Snapshot { bytes, hash } => {
                 self.snapshot_pending = false;
-                self.spawn_snapshot(bytes, hash);
+                if self.is_whole() {
+                    self.spawn_snapshot(bytes, hash);
+                } else {
+                    tracing::error!(document.id = %self.document, "the log has what the room has not seen");
+                    self.failed = true;
+                }
             }
             Then::Write { admitted, bytes, edits, answer } => {
                 self.apply_own(&admitted, &bytes);
@@ -104,6 +121,7 @@ impl RoomActor {
                 self.apply_own(&admitted, &bytes);
                 let _ = answer.send(Ok(rejected));
             }
+            Then::Together(made) => self.apply_made(made),
             Then::Replica { bytes, answer } => {
                 self.writing = false;
                 let Some(committed) = committed else { return };
@@ -115,7 +133,7 @@ impl RoomActor {
                     self.updates_since_snapshot += 1;
                     self.tell(News::Update(&bytes), None);
                 } else {
-                    self.version = before;
+                    (self.version, self.rows) = before;
                 }
                 let _ = answer.send(Ok(committed));
             }
@@ -155,15 +173,26 @@ impl RoomActor {
                 self.writing = false;
                 let _ = answer.send(Err(RoomError::store(document, error)));
             }
+            Then::Together(_) => {
+                // Nobody knows what became of it: only the log does.
+                self.failed |= matches!(error, StoreError::Closed);
+                self.writing = false;
+                self.discard_draft();
+            }
             Then::Replica { answer, .. } => {
                 self.writing = false;
-                let owners = &self.owners;
-                let client = new_client(&*self.registry.options().ids, |client| owners.contains_key(&client));
-                if let Content::Replica(replica) = &mut self.content {
-                    replica.discard_draft(client);
-                }
+                self.discard_draft();
                 let _ = answer.send(Err(RoomError::store(document, error)));
             }
+        }
+    }
+
+    /// Forgets what a replica's draft has and the log has not.
+    pub(super) fn discard_draft(&mut self) {
+        let owners = &self.owners;
+        let client = new_client(&*self.registry.options().ids, |client| owners.contains_key(&client));
+        if let Content::Replica(replica) = &mut self.content {
+            replica.discard_draft(client);
         }
     }
 

@@ -274,7 +274,7 @@ impl RoomActor {
     }
 }
 
-fn written_edit(encoded: &EncodedEdit) -> WrittenEdit {
+pub(super) fn written_edit(encoded: &EncodedEdit) -> WrittenEdit {
     WrittenEdit {
         end: encoded.end,
         inserted: encoded.inserted.map_or(0, |units| units.length),
@@ -284,7 +284,7 @@ fn written_edit(encoded: &EncodedEdit) -> WrittenEdit {
 }
 
 /// The texts of stretches, in their order, in one walk over the text.
-fn texts_of(text: &str, stretches: &[Stretch]) -> Vec<String> {
+pub(super) fn texts_of(text: &str, stretches: &[Stretch]) -> Vec<String> {
     let mut order: Vec<usize> = (0..stretches.len()).collect();
     order.sort_unstable_by_key(|at| stretches[*at].offset);
     let mut texts = vec![String::new(); stretches.len()];
