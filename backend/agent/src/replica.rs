@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use time::OffsetDateTime;
 
 use crate::error::AgentError;
+use crate::outside::display_name;
 
 /// The root map of the replica.
 const TURNS: &str = "turns";
@@ -26,7 +27,8 @@ const TRIES: usize = 3;
 pub(crate) fn created(turn: &TurnRecord) -> Vec<ReplicaEdit> {
     let id = turn.id.to_string();
     let map = [TURNS, id.as_str()];
-    vec![
+    let name = display_name(&turn.agent).map(|name| ReplicaEdit::set(&map, "agent_name", name.into()));
+    let mut edits = vec![
         ReplicaEdit::set(&map, "status", turn.status.as_str().into()),
         ReplicaEdit::set(&map, "agent", turn.agent.as_str().into()),
         ReplicaEdit::set(&map, "prompt", turn.prompt.as_str().into()),
@@ -35,7 +37,9 @@ pub(crate) fn created(turn: &TurnRecord) -> Vec<ReplicaEdit> {
         ReplicaEdit::set(&map, "created_at", time(turn.created_at)),
         ReplicaEdit::set(&map, "review", turn.review.as_str().into()),
         ReplicaEdit::append(&map, "answer", String::new()),
-    ]
+    ];
+    edits.extend(name);
+    edits
 }
 
 /// A turn that is shown no more.
@@ -89,6 +93,7 @@ pub(crate) fn shown(turn: TurnRecord, hunks: Vec<HunkRecord>) -> rest::Turn {
     rest::Turn {
         id: turn.id,
         status: turn.status,
+        agent_name: display_name(&turn.agent).map(ToOwned::to_owned),
         agent: turn.agent,
         prompt: turn.prompt,
         by: turn.by,
@@ -96,22 +101,24 @@ pub(crate) fn shown(turn: TurnRecord, hunks: Vec<HunkRecord>) -> rest::Turn {
         finished_at: turn.finished_at.map(Timestamp::from),
         answer: turn.answer,
         documents: turn.documents,
-        hunks: hunks
-            .into_iter()
-            .map(|hunk| rest::Hunk {
-                id: hunk.hunk,
-                document: hunk.document,
-                path: hunk.path,
-                state: hunk.state,
-                line: hunk.line,
-                inserted: hunk.inserted,
-                deleted: hunk.deleted,
-                reason: hunk.reason,
-            })
-            .collect(),
+        hunks: hunks.into_iter().map(shown_hunk).collect(),
         usage: turn.usage.and_then(|usage| serde_json::from_value(usage).ok()),
         error: turn.error.map(|error| rest::TurnError { code: error.code, detail: error.detail }),
         review: turn.review,
+    }
+}
+
+/// A hunk as HTTP and JSON-RPC show it.
+pub(crate) fn shown_hunk(hunk: HunkRecord) -> rest::Hunk {
+    rest::Hunk {
+        id: hunk.hunk,
+        document: hunk.document,
+        path: hunk.path,
+        state: hunk.state,
+        line: hunk.line,
+        inserted: hunk.inserted,
+        deleted: hunk.deleted,
+        reason: hunk.reason,
     }
 }
 

@@ -3,6 +3,7 @@
 //! A project has one agent, and the agent does one turn at a time; others wait in its queue, which everybody can
 //! see. Turns of different projects run beside each other. Each turn is a task; stopping it is a token.
 
+mod outside;
 mod review;
 mod selection;
 
@@ -114,6 +115,8 @@ struct State {
     reviewing: HashSet<TurnId>,
     /// Turns in a project's replica, newest first.
     shown: HashMap<ProjectId, VecDeque<TurnId>>,
+    /// Who was last seen editing from outside, by document and presence.
+    outside: HashMap<(DocumentId, String), TurnId>,
 }
 
 /// An agent's place in a project.

@@ -69,7 +69,7 @@ pub struct Miss {
 
 impl Miss {
     /// A miss that concerns no particular line.
-    pub(crate) fn new(reason: MissReason, message: impl Into<String>) -> Self {
+    pub fn new(reason: MissReason, message: impl Into<String>) -> Self {
         Self { reason, message: message.into(), lines: Vec::new(), nearest: None }
     }
 }

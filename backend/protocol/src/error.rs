@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::id::{DocumentId, HunkId, Version};
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $text:literal;)*) => {
         /// The stable code of a failure; clients decide from it and never from text.
@@ -67,6 +69,10 @@ codes! {
     TurnRunning = "turn_running";
     /// The version is unknown or no longer kept.
     VersionUnknown = "version_unknown";
+    /// An edit fits nowhere in the text; nothing was changed.
+    EditNotFound = "edit_not_found";
+    /// An edit fits in several places, or where another one does; nothing was changed.
+    EditAmbiguous = "edit_ambiguous";
     /// The protocol has it, this server does not do it yet.
     NotSupported = "not_supported";
     /// More than a limit allows.
@@ -104,6 +110,48 @@ pub struct Problem {
     pub code: ErrorCode,
     /// Names the line in the server's log.
     pub request_id: String,
+    /// The edits that have no place, where edits were refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub edits: Option<Vec<FailedEdit>>,
+    /// The version the document is at, where another one is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(test, ts(optional))]
+    pub version: Option<Version>,
+}
+
+/// An edit that has no place, and near what it would have one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct FailedEdit {
+    /// Its number in the request, from 1.
+    pub hunk: HunkId,
+    /// The path it names.
+    pub path: String,
+    /// The document there.
+    pub document: Option<DocumentId>,
+    /// What is wrong with it, for a program.
+    pub code: ErrorCode,
+    /// What is wrong with it, for a person or a model.
+    pub detail: String,
+    /// The lines concerned, from 1: all places it could mean, or where it stops to agree.
+    pub lines: Vec<u32>,
+    /// The place that agrees best, when none agrees.
+    pub nearest: Option<NearestText>,
+}
+
+/// The place in a text that agrees best with an edit that was not found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, utoipa::ToSchema)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+pub struct NearestText {
+    /// Where it would start, from 1.
+    pub line: u32,
+    /// The first line that differs, from 1.
+    pub first_difference: u32,
+    /// What the edit expects on that line.
+    pub expected: String,
+    /// What stands there; none behind the last line.
+    pub found: Option<String>,
 }
 
 /// Close codes of a whole socket. 44xx is permanent, act first; 45xx and the standard ones are transient.

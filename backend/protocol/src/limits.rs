@@ -180,6 +180,9 @@ pub const EDITS_PER_REQUEST: usize = 500;
 pub const PATCH_FILES: usize = 100;
 /// Hunks one patch has, since all of them are told to everybody in one message.
 pub const PATCH_HUNKS: usize = 1_000;
+/// Bytes of the texts one patch is about, those of older versions included: they are in memory several times over
+/// while places are looked for.
+pub const PATCH_TEXT_BYTES: usize = 32 * 1024 * 1024;
 /// How long whoever edits from outside is seen at the place they edited.
 pub const EDIT_PRESENCE: Duration = Duration::from_secs(2);
 /// Turns one replica shows; older ones are read over HTTP.

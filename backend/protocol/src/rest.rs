@@ -2,6 +2,8 @@
 //!
 //! Keys are `snake_case`, times RFC 3339 in UTC, ids strings. Requests with unknown fields are refused.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use utoipa::ToSchema;
@@ -102,6 +104,32 @@ bodies! {
             /// What is selected in it.
             #[serde(default, skip_serializing_if = "Option::is_none")]
             selection: Option<Selection>,
+        }
+        /// Replaces texts in a document.
+        EditDocument {
+            /// What is replaced by what, all of it or nothing.
+            edits: Vec<TextReplacement>,
+            /// The version the caller has read; the text of now when left out.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            base_version: Option<String>,
+        }
+        /// A text to look for and what replaces it.
+        TextReplacement {
+            /// A text that stands in the document in one place.
+            old_text: String,
+            /// What is to stand there.
+            new_text: String,
+        }
+        /// Applies a patch to documents.
+        ApplyPatch {
+            /// From `*** Begin Patch` to `*** End Patch`.
+            patch: String,
+            /// The versions the caller has read, by path; the texts of now where left out.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            base_versions: Option<BTreeMap<String, String>>,
+            /// Whose rules apply; one place or none when left out.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            compat: Option<Compat>,
         }
         /// Accepts or rejects a turn.
         ReviewTurn {
@@ -300,6 +328,33 @@ bodies! {
             /// Whether it is the built-in rule-based demo model.
             demo: bool,
         }
+        /// What came of replacing texts.
+        EditedDocument {
+            /// The document's version after it.
+            version: Version,
+            /// What became of each edit.
+            hunks: Vec<Hunk>,
+            /// The turn that stands for them; none when nothing had to change.
+            turn: Option<TurnId>,
+        }
+        /// What came of a patch.
+        PatchedDocuments {
+            /// Each document it is about, by path.
+            documents: Vec<PatchedDocument>,
+            /// The turn that stands for it; none when nothing had to change.
+            turn: Option<TurnId>,
+        }
+        /// What a patch did to a document.
+        PatchedDocument {
+            /// The document; none where the path names none.
+            id: Option<DocumentId>,
+            /// Where it is now, or was.
+            path: String,
+            /// Its version after it; none when it is gone.
+            version: Option<Version>,
+            /// What became of each hunk.
+            hunks: Vec<Hunk>,
+        }
         /// One prompt and what came of it.
         Turn {
             /// Its id.
@@ -308,6 +363,8 @@ bodies! {
             status: TurnStatus,
             /// Which agent.
             agent: String,
+            /// What it is called, where it is none of the project's agents: a token's name.
+            agent_name: Option<String>,
             /// What was asked.
             prompt: String,
             /// Who asked.
@@ -470,6 +527,11 @@ words! {
         Accepted = "accepted",
         /// Take it back.
         Rejected = "rejected",
+    }
+    /// Whose rules a patch is applied by.
+    Compat {
+        /// The Codex command line tool's: the first place that fits, file by file.
+        Codex = "codex",
     }
     /// Who may make projects.
     Access {

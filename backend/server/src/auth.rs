@@ -11,7 +11,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::id::{MemberId, ProjectId, Role, SessionId, TokenId};
 use ensemble_protocol::limits;
-use ensemble_store::{Change, Clock, Hash, Ids, Member, Store, Write};
+use ensemble_store::{Change, Clock, Hash, Ids, Member, Store, Token, Write};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use parking_lot::Mutex;
@@ -31,6 +31,13 @@ const INVITE_SECRET_BYTES: usize = 16;
 /// A session is extended when it was last extended longer ago than this, to spare a write per request.
 const SESSION_TOUCH: time::Duration = time::Duration::days(1);
 
+/// What the token is called that somebody gets who makes a project.
+pub(crate) const MADE_WITH_PROJECT: &str = "made with the project";
+/// What the token is called that somebody gets who joins one.
+pub(crate) const JOINED_BY_LINK: &str = "joined by a link";
+/// Names of tokens that nobody chose; they are called after the person.
+pub(crate) const AUTOMATIC_TOKENS: [&str; 2] = [MADE_WITH_PROJECT, JOINED_BY_LINK];
+
 /// How somebody showed who they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Credential {
@@ -38,8 +45,10 @@ pub enum Credential {
     Session(SessionId),
     /// A bearer token, with what it is limited to.
     Token {
-        /// Which one.
+        /// Which.
         id: TokenId,
+        /// What its owner calls it.
+        name: String,
         /// The only project it opens; every project of the member where it is none.
         project: Option<ProjectId>,
         /// The most it may do.
@@ -184,10 +193,8 @@ impl Auth {
         }
         let token = self.store.token_by_hash(hash(token)).await?.ok_or_else(unknown)?;
         let member = self.store.member(token.member).await?.ok_or_else(unknown)?;
-        Ok(Caller {
-            member,
-            credential: Credential::Token { id: token.id, project: token.project, role: token.role },
-        })
+        let Token { id, name, project, role, .. } = token;
+        Ok(Caller { member, credential: Credential::Token { id, name, project, role } })
     }
 
     async fn session(&self, secret: &str) -> Result<Option<Caller>, ApiError> {
@@ -318,8 +325,10 @@ mod tests {
         let change = Change::CreateMember { id, name: "Ada".into(), color: "#123456".into() };
         auth.store.commit(Write::changes([change])).await.unwrap();
         let member = auth.store.member(id).await.unwrap().unwrap();
-        let id = TokenId::from_uuid(auth.ids.uuid());
-        (auth, Caller { member, credential: Credential::Token { id, project: None, role: Role::Owner } })
+        let token = TokenId::from_uuid(auth.ids.uuid());
+        let credential =
+            Credential::Token { id: token, name: "test".into(), project: None, role: Role::Owner };
+        (auth, Caller { member, credential })
     }
 
     #[tokio::test]

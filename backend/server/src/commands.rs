@@ -6,6 +6,7 @@
 
 mod agents;
 mod documents;
+mod edits;
 mod invites;
 mod members;
 mod names;

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
 use ensemble_agent::AgentError;
-use ensemble_protocol::error::{CloseCode, ErrorCode, Problem};
+use ensemble_protocol::error::{CloseCode, ErrorCode, FailedEdit, Problem};
+use ensemble_protocol::id::Version;
 use ensemble_store::{Conflict, StoreError};
 use ensemble_sync::RoomError;
 use http::StatusCode;
@@ -27,12 +28,20 @@ pub struct ApiError {
     pub detail: Cow<'static, str>,
     cause: Option<Cause>,
     retry_after: Option<Duration>,
+    /// What else a problem says, which few do.
+    more: Option<Arc<More>>,
+}
+
+#[derive(Debug, Default)]
+struct More {
+    edits: Option<Vec<FailedEdit>>,
+    version: Option<Version>,
 }
 
 impl ApiError {
     /// A refusal.
     pub fn new(code: ErrorCode, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), cause: None, retry_after: None }
+        Self { code, detail: detail.into(), cause: None, retry_after: None, more: None }
     }
 
     /// A failure of ours, whose cause is for the log only.
@@ -51,6 +60,16 @@ impl ApiError {
         Self { retry_after: Some(wait), ..Self::new(ErrorCode::RateLimited, detail) }
     }
 
+    /// Names the edits that have no place.
+    pub(crate) fn with_edits(self, edits: Vec<FailedEdit>) -> Self {
+        Self { more: Some(Arc::new(More { edits: Some(edits), ..More::default() })), ..self }
+    }
+
+    /// Names the version the document is at.
+    pub(crate) fn with_version(self, version: Version) -> Self {
+        Self { more: Some(Arc::new(More { version: Some(version), ..More::default() })), ..self }
+    }
+
     /// Whole seconds after which to try again, where that is known.
     pub fn retry_after(&self) -> Option<u64> {
         self.retry_after.map(|wait| wait.as_secs().saturating_add(1))
@@ -61,7 +80,7 @@ impl ApiError {
         detail: impl Into<Cow<'static, str>>,
         cause: impl Into<Box<dyn Error + Send + Sync>>,
     ) -> Self {
-        Self { code, detail: detail.into(), cause: Some(Arc::from(cause.into())), retry_after: None }
+        Self { cause: Some(Arc::from(cause.into())), ..Self::new(code, detail) }
     }
 
     /// The HTTP status.
@@ -79,6 +98,8 @@ impl ApiError {
             detail: self.detail.clone().into_owned(),
             code: self.code,
             request_id: request_id.into(),
+            edits: self.more.as_ref().and_then(|more| more.edits.clone()),
+            version: self.more.as_ref().and_then(|more| more.version),
         }
     }
 
@@ -164,6 +185,8 @@ const fn status(code: ErrorCode) -> StatusCode {
         | ErrorCode::TurnNotRunning
         | ErrorCode::TurnAlreadyReviewed
         | ErrorCode::TurnRunning
+        | ErrorCode::EditNotFound
+        | ErrorCode::EditAmbiguous
         | ErrorCode::VersionUnknown => StatusCode::CONFLICT,
         ErrorCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
         ErrorCode::RateLimited => StatusCode::TOO_MANY_REQUESTS,

@@ -10,7 +10,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use axum::extract::{ConnectInfo, FromRequestParts};
-use ensemble_protocol::id::MemberId;
+use ensemble_protocol::id::{MemberId, TokenId};
 use ensemble_protocol::limits::{self, Rate};
 use ensemble_sync::rate::Bucket;
 use http::HeaderMap;
@@ -165,6 +165,8 @@ pub(crate) struct Kinds {
     /// Tickets for sockets.
     pub(crate) tickets: Requests,
     turns: Table<MemberId>,
+    edits: Table<MemberId>,
+    edits_of_tokens: Table<TokenId>,
     /// Anything at all.
     all: Requests,
     addresses: Flows<Address>,
@@ -179,6 +181,8 @@ impl Rates {
             projects: Requests::new(rates.projects),
             tickets: Requests::new(rates.tickets),
             turns: Table::new(rates.turns_per_person),
+            edits: Table::new(rates.edits_per_person),
+            edits_of_tokens: Table::new(rates.edits_per_token),
             all: Requests::new(rates.all),
             addresses: Flows::new(sockets.address),
             people: Flows::new(sockets.person),
@@ -214,6 +218,12 @@ impl Rates {
     /// Counts a turn somebody starts, whichever way.
     pub(crate) fn check_turn(&self, person: MemberId) -> Result<(), ApiError> {
         self.kinds.turns.take(person).map_err(ApiError::too_often)
+    }
+
+    /// Counts edits over HTTP, of a person and of the token they come with.
+    pub(crate) fn check_edit(&self, person: MemberId, token: Option<TokenId>) -> Result<(), ApiError> {
+        let token = token.map_or(Ok(()), |token| self.kinds.edits_of_tokens.take(token));
+        token.and_then(|()| self.kinds.edits.take(person)).map_err(ApiError::too_often)
     }
 }
 

@@ -63,6 +63,8 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(at::documents::list, at::documents::create))
         .routes(routes!(at::documents::rename, at::documents::delete))
         .routes(routes!(at::documents::text))
+        .routes(routes!(at::edits::patch))
+        .routes(routes!(at::edits::replace))
         .routes(routes!(at::turns::list, at::turns::start))
         .routes(routes!(at::turns::show))
         .routes(routes!(at::turns::interrupt))

@@ -3,6 +3,7 @@
 //! What they do is in [`commands`](crate::commands); their bodies are in `protocol::rest`.
 
 pub(crate) mod documents;
+pub(crate) mod edits;
 pub(crate) mod health;
 pub(crate) mod info;
 pub(crate) mod invites;

@@ -26,9 +26,7 @@ use ensemble_sync::transaction::Transaction;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use yrs::updates::decoder::Decode as _;
-use yrs::{
-    ClientID, Doc, GetString as _, OffsetKind, Options, ReadTxn as _, Text as _, TextRef, Transact as _,
-};
+use yrs::{ClientID, Doc, GetString as _, OffsetKind, Options, Text as _, TextRef, Transact as _};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 

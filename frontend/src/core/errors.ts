@@ -33,6 +33,14 @@ const EXPLANATIONS: Record<ErrorCode | "offline" | "unreadable", Explanation> = 
     title: "This agent is not in the project any more",
     action: "Reload the page.",
   },
+  edit_not_found: {
+    title: "An edit does not fit the text any more",
+    action: "Read the text again.",
+  },
+  edit_ambiguous: {
+    title: "An edit fits in several places",
+    action: "Give more of the text around it.",
+  },
   turn_running: { title: "This turn is still at work", action: "Stop it first." },
   malformed_update: {
     title: "The server refused a change",

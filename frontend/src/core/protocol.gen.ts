@@ -11,7 +11,7 @@ export type Timestamp = string;
 
 export type Role = "viewer" | "editor" | "owner";
 
-export type ErrorCode = "bad_request" | "not_signed_in" | "bad_ticket" | "no_access" | "read_only" | "foreign_origin" | "projects_closed" | "not_found" | "project_not_found" | "document_not_found" | "turn_not_found" | "agent_not_found" | "invite_not_found" | "invite_invalid" | "path_taken" | "path_invalid" | "turn_not_running" | "turn_already_reviewed" | "turn_running" | "version_unknown" | "not_supported" | "too_large" | "rate_limited" | "busy" | "malformed_update" | "malformed_frame" | "method_not_allowed" | "unsupported_media_type" | "internal";
+export type ErrorCode = "bad_request" | "not_signed_in" | "bad_ticket" | "no_access" | "read_only" | "foreign_origin" | "projects_closed" | "not_found" | "project_not_found" | "document_not_found" | "turn_not_found" | "agent_not_found" | "invite_not_found" | "invite_invalid" | "path_taken" | "path_invalid" | "turn_not_running" | "turn_already_reviewed" | "turn_running" | "version_unknown" | "edit_not_found" | "edit_ambiguous" | "not_supported" | "too_large" | "rate_limited" | "busy" | "malformed_update" | "malformed_frame" | "method_not_allowed" | "unsupported_media_type" | "internal";
 
 export type Problem = { 
 /**
@@ -37,13 +37,71 @@ code: ErrorCode,
 /**
  * Names the line in the server's log.
  */
-request_id: string, };
+request_id: string, 
+/**
+ * The edits that have no place, where edits were refused.
+ */
+edits?: Array<FailedEdit>, 
+/**
+ * The version the document is at, where another one is unknown.
+ */
+version?: Version, };
+
+export type FailedEdit = { 
+/**
+ * Its number in the request, from 1.
+ */
+hunk: HunkId, 
+/**
+ * The path it names.
+ */
+path: string, 
+/**
+ * The document there.
+ */
+document: DocumentId | null, 
+/**
+ * What is wrong with it, for a program.
+ */
+code: ErrorCode, 
+/**
+ * What is wrong with it, for a person or a model.
+ */
+detail: string, 
+/**
+ * The lines concerned, from 1: all places it could mean, or where it stops to agree.
+ */
+lines: Array<number>, 
+/**
+ * The place that agrees best, when none agrees.
+ */
+nearest: NearestText | null, };
+
+export type NearestText = { 
+/**
+ * Where it would start, from 1.
+ */
+line: number, 
+/**
+ * The first line that differs, from 1.
+ */
+first_difference: number, 
+/**
+ * What the edit expects on that line.
+ */
+expected: string, 
+/**
+ * What stands there; none behind the last line.
+ */
+found: string | null, };
 
 export type TurnStatus = "queued" | "running" | "done" | "interrupted" | "failed";
 
 export type HunkState = "applied" | "accepted" | "rejected" | "missed" | "reverted";
 
 export type Review = "open" | "accepted" | "rejected";
+
+export type Compat = "codex";
 
 export type Access = "open" | "invite";
 
@@ -144,6 +202,40 @@ document?: DocumentId | null,
  * What is selected in it.
  */
 selection?: Selection | null, };
+
+export type EditDocument = { 
+/**
+ * What is replaced by what, all of it or nothing.
+ */
+edits: Array<TextReplacement>, 
+/**
+ * The version the caller has read; the text of now when left out.
+ */
+base_version?: string | null, };
+
+export type TextReplacement = { 
+/**
+ * A text that stands in the document in one place.
+ */
+old_text: string, 
+/**
+ * What is to stand there.
+ */
+new_text: string, };
+
+export type ApplyPatch = { 
+/**
+ * From `*** Begin Patch` to `*** End Patch`.
+ */
+patch: string, 
+/**
+ * The versions the caller has read, by path; the texts of now where left out.
+ */
+base_versions?: { [key in string]: string } | null, 
+/**
+ * Whose rules apply; one place or none when left out.
+ */
+compat?: Compat | null, };
 
 export type ReviewTurn = { 
 /**
@@ -469,6 +561,48 @@ deleted: number,
  */
 reason: string | null, };
 
+export type EditedDocument = { 
+/**
+ * The document's version after it.
+ */
+version: Version, 
+/**
+ * What became of each edit.
+ */
+hunks: Array<Hunk>, 
+/**
+ * The turn that stands for them; none when nothing had to change.
+ */
+turn: TurnId | null, };
+
+export type PatchedDocuments = { 
+/**
+ * Each document it is about, by path.
+ */
+documents: Array<PatchedDocument>, 
+/**
+ * The turn that stands for it; none when nothing had to change.
+ */
+turn: TurnId | null, };
+
+export type PatchedDocument = { 
+/**
+ * The document; none where the path names none.
+ */
+id: DocumentId | null, 
+/**
+ * Where it is now, or was.
+ */
+path: string, 
+/**
+ * Its version after it; none when it is gone.
+ */
+version: Version | null, 
+/**
+ * What became of each hunk.
+ */
+hunks: Array<Hunk>, };
+
 export type Turn = { 
 /**
  * Its id.
@@ -482,6 +616,10 @@ status: TurnStatus,
  * Which agent.
  */
 agent: string, 
+/**
+ * What it is called, where it is none of the project's agents: a token's name.
+ */
+agent_name: string | null, 
 /**
  * What was asked.
  */

@@ -163,9 +163,9 @@ impl Supervisor {
     ) -> Result<(), AgentError> {
         let options = &self.shared.options;
         let Some(document) = options.store.document(id).await? else { return Ok(()) };
-        let was_made_by_it = document.created_at >= record.created_at
-            && record.finished_at.is_none_or(|end| document.created_at <= end)
-            && document.deleted_at.is_none();
+        // It has written in it, as is looked at below, so it was not made after the turn's end either. Edits
+        // over HTTP make their documents in the very commit that ends their turn.
+        let was_made_by_it = document.created_at >= record.created_at && document.deleted_at.is_none();
         if !was_made_by_it {
             return Ok(());
         }

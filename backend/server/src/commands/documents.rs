@@ -16,7 +16,7 @@ use crate::access::{Access, Action};
 use crate::error::ApiError;
 
 /// The epoch every document starts in.
-const FIRST_EPOCH: u32 = 1;
+pub(super) const FIRST_EPOCH: u32 = 1;
 /// A room may close between finding and asking it; so often it is opened again.
 const REOPENINGS: usize = 3;
 
@@ -43,13 +43,7 @@ impl Commands {
         self.finish("document.create", async move {
             let _guard = this.lock(project.id).await;
             let documents = this.store.documents_of(project.id).await?;
-            if documents.len() >= this.documents.per_project {
-                let most = this.documents.per_project;
-                return Err(ApiError::new(
-                    ErrorCode::TooLarge,
-                    format!("a project has at most {most} documents"),
-                ));
-            }
+            this.refuse_full(&documents)?;
             refuse_taken(&request.path, &documents, None)?;
             this.compare_tree(&project).await?;
             let text = request.text.unwrap_or_default();
@@ -220,6 +214,15 @@ impl Commands {
         Ok(())
     }
 
+    /// Refuses another document where there are as many as may be.
+    pub(super) fn refuse_full(&self, documents: &[Document]) -> Result<(), ApiError> {
+        let most = self.documents.per_project;
+        if documents.len() < most {
+            return Ok(());
+        }
+        Err(ApiError::new(ErrorCode::TooLarge, format!("a project has at most {most} documents")))
+    }
+
     /// A live text of the project. Another project's is as good as none.
     pub async fn text_document(&self, project: &Project, id: DocumentId) -> Result<Document, ApiError> {
         self.store
@@ -237,7 +240,11 @@ impl Commands {
 }
 
 /// Refuses a path that another document has, or that would be one file with it on some system.
-fn refuse_taken(path: &str, documents: &[Document], except: Option<DocumentId>) -> Result<(), ApiError> {
+pub(super) fn refuse_taken(
+    path: &str,
+    documents: &[Document],
+    except: Option<DocumentId>,
+) -> Result<(), ApiError> {
     documents
         .iter()
         .filter(|document| Some(document.id) != except)
@@ -246,7 +253,7 @@ fn refuse_taken(path: &str, documents: &[Document], except: Option<DocumentId>) 
 }
 
 /// Line ends are `\n` in documents, whatever system a text comes from.
-fn normalise(text: &str) -> Cow<'_, str> {
+pub(super) fn normalise(text: &str) -> Cow<'_, str> {
     if text.contains('\r') { text.replace("\r\n", "\n").replace('\r', "\n").into() } else { text.into() }
 }
 

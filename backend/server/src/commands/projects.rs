@@ -8,7 +8,7 @@ use ensemble_sync::room::ReplicaWrite;
 
 use super::{Commands, names, tree};
 use crate::access::{Access, scope_of};
-use crate::auth::{Caller, Credential, NewSecret};
+use crate::auth::{Caller, Credential, JOINED_BY_LINK, MADE_WITH_PROJECT, NewSecret};
 use crate::error::{ApiError, invite_invalid};
 
 /// What a project called by nobody is called, when the first owner comes by the first link.
@@ -158,7 +158,7 @@ impl Commands {
             created_at: self.clock.now(),
         };
         let member = person.member.id;
-        let (token, token_row) = self.auth.new_token(member, id, Role::Owner, "made with the project");
+        let (token, token_row) = self.auth.new_token(member, id, Role::Owner, MADE_WITH_PROJECT);
         let invite = self.auth.new_invite_secret();
         person.changes.extend([
             Change::CreateProject {
@@ -222,7 +222,7 @@ impl Commands {
         let role = held.map_or(invite.role, |held| held.max(invite.role));
         // A limited token does not become more by a link that gives less.
         let token_role = role.min(limit.max(invite.role));
-        let (token, token_row) = self.auth.new_token(member.id, project.id, token_role, "joined by a link");
+        let (token, token_row) = self.auth.new_token(member.id, project.id, token_role, JOINED_BY_LINK);
         person.changes.push(token_row);
         if held != Some(role) {
             // Coming back by the same link is not another use of it.

@@ -55,6 +55,10 @@ keys! {
         "Socket tickets of one person.";
     "turns_per_person" "ENSEMBLE_LIMIT_TURNS_PER_PERSON" "0.5/30"
         "Turns started by one person.";
+    "edits_per_person" "ENSEMBLE_LIMIT_EDITS_PER_PERSON" "10/200"
+        "Edits over HTTP by one person, with all their tokens.";
+    "edits_per_token" "ENSEMBLE_LIMIT_EDITS_PER_TOKEN" "5/100"
+        "Edits over HTTP with one token.";
     "connections" "ENSEMBLE_LIMIT_CONNECTIONS" "10000"
         "Connections at once, in all.";
     "connections_per_address" "ENSEMBLE_LIMIT_CONNECTIONS_PER_ADDRESS" "5000"
@@ -227,6 +231,10 @@ pub struct RequestRates {
     pub tickets: PerCaller,
     /// Starting turns.
     pub turns_per_person: Rate,
+    /// Editing over HTTP.
+    pub edits_per_person: Rate,
+    /// Editing over HTTP with one token.
+    pub edits_per_token: Rate,
     /// How many proxies in front of the server say whom they speak for.
     pub proxies: usize,
 }
@@ -240,6 +248,8 @@ impl Default for RequestRates {
             projects: rates(limits::PROJECTS_PER_ADDRESS, limits::PROJECTS_PER_PERSON),
             tickets: rates(limits::TICKETS_PER_ADDRESS, limits::TICKETS_PER_PERSON),
             turns_per_person: limits::TURNS_PER_PERSON,
+            edits_per_person: limits::EDITS_PER_PERSON,
+            edits_per_token: limits::EDITS_PER_TOKEN,
             proxies: 0,
         }
     }
@@ -296,6 +306,8 @@ impl LimitsConfig {
             ("limits.tickets_per_address", &mut requests.tickets.address),
             ("limits.tickets_per_person", &mut requests.tickets.person),
             ("limits.turns_per_person", &mut requests.turns_per_person),
+            ("limits.edits_per_person", &mut requests.edits_per_person),
+            ("limits.edits_per_token", &mut requests.edits_per_token),
         ] {
             if let Some(set) = values.parse(name, read_rate) {
                 *rate = set;

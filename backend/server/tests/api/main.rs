@@ -5,6 +5,7 @@
 mod cli;
 mod connections;
 mod documents;
+mod edits;
 mod hocuspocus;
 mod http;
 mod invites;

@@ -93,6 +93,12 @@ pub(super) const ROWS: &[(&str, Expected)] = &[
         "DELETE /api/v1/projects/{project}/documents/{document} (another project's)",
         writers("404 document_not_found"),
     ),
+    ("POST /api/v1/projects/{project}/documents/{document}/edits", writers("200")),
+    (
+        "POST /api/v1/projects/{project}/documents/{document}/edits (another project's)",
+        writers("404 document_not_found"),
+    ),
+    ("POST /api/v1/projects/{project}/edits", writers("200")),
     ("GET /api/v1/projects/{project}/turns", readers("200")),
     ("GET /api/v1/projects/{project}/turns/{turn}", readers("200")),
     ("POST /api/v1/projects/{project}/turns", writers("201")),
@@ -199,6 +205,13 @@ pub(super) async fn ask(stage: &Stage, what: &str, who: &Api) -> String {
         "POST /api/v1/projects/{project}/documents"
         | "PATCH /api/v1/projects/{project}/documents/{document}" => {
             Some(json!({"path": stage.fresh("path")}))
+        }
+        "POST /api/v1/projects/{project}/documents/{document}/edits" => {
+            Some(json!({"edits": [{"old_text": "base", "new_text": "another"}]}))
+        }
+        "POST /api/v1/projects/{project}/edits" => {
+            let path = stage.fresh("patched");
+            Some(json!({"patch": format!("*** Begin Patch\n*** Add File: {path}\n+text\n*** End Patch\n")}))
         }
         "POST /api/v1/projects/{project}/turns" => Some(json!({"prompt": "write a long story"})),
         "POST /api/v1/projects/{project}/invites" | "PATCH /api/v1/projects/{project}/members/{member}" => {

@@ -220,6 +220,7 @@ impl RoomActor {
                 if let Content::Replica(replica) = &mut self.content {
                     replica.apply(&bytes);
                 }
+                self.changed();
                 self.updates_since_snapshot += 1;
                 self.tell(News::Update(&bytes), None);
             }
