@@ -9,7 +9,6 @@ import {
   indentOnInput,
   indentUnit,
 } from "@codemirror/language";
-import { highlightSelectionMatches, search, searchKeymap } from "@codemirror/search";
 import { Compartment, EditorState, type Extension } from "@codemirror/state";
 import {
   crosshairCursor,
@@ -54,6 +53,7 @@ const access = new Compartment();
 const language = new Compartment();
 const hint = new Compartment();
 const wrapping = new Compartment();
+const searching = new Compartment();
 
 /** Where long lines wrap, as there is no room to scroll sideways in. */
 const narrow = matchMedia("(max-width: 767px)");
@@ -91,8 +91,7 @@ export function createEditor(config: EditorConfig): EditorView {
         bracketMatching(),
         closeBrackets(),
         codeFolding(),
-        highlightSelectionMatches({ wholeWords: true }),
-        search({ top: true }),
+        searching.of([]),
         language.of([]),
         wrapping.of(wrappingNow()),
         followWidth,
@@ -105,7 +104,6 @@ export function createEditor(config: EditorConfig): EditorView {
         editorTheme(),
         keymap.of([
           ...closeBracketsKeymap,
-          ...searchKeymap.filter((binding) => binding.key !== "Mod-Alt-g"),
           ...foldKeymap,
           ...defaultKeymap.filter((binding) => binding.key !== "Mod-i"),
           indentWithTab,
@@ -117,7 +115,25 @@ export function createEditor(config: EditorConfig): EditorView {
     }),
   });
   void setLanguage(view, config.path);
+  void addSearch(view);
   return view;
+}
+
+/** Text is there before it can be searched; nobody needs both at the same moment. */
+async function addSearch(view: EditorView): Promise<void> {
+  try {
+    const { highlightSelectionMatches, search, searchKeymap } = await import("@codemirror/search");
+    if (!view.dom.isConnected) return;
+    view.dispatch({
+      effects: searching.reconfigure([
+        highlightSelectionMatches({ wholeWords: true }),
+        search({ top: true }),
+        keymap.of(searchKeymap.filter((binding) => binding.key !== "Mod-Alt-g")),
+      ]),
+    });
+  } catch {
+    // Without a connection the browser's own search has to do.
+  }
 }
 
 /** Lets the person type, or not. */

@@ -3,7 +3,7 @@ import { useEffect, useLayoutEffect, useRef } from "react";
 import { useStore } from "zustand";
 import { settings } from "../../state/settings.ts";
 import { Avatar } from "../parts/Avatar.tsx";
-import { AgentMenu } from "./AgentMenu.tsx";
+import { useLater } from "../parts/later.ts";
 import { useMayEdit, useSessionState, useWorkbenchState } from "./context.ts";
 import { PromptForm } from "./PromptForm.tsx";
 import { TurnCard } from "./TurnCard.tsx";
@@ -11,9 +11,15 @@ import { TurnCard } from "./TurnCard.tsx";
 /** Closer to the end than this, the list follows what is added. */
 const FOLLOW_PX = 80;
 
+const loadAgentMenu = () => import("./AgentMenu.tsx").then((part) => part.AgentMenu);
+
 export function AgentPanel() {
   const agents = useSessionState((state) => state.agents);
   const mayEdit = useMayEdit();
+  const AgentMenu = useLater(
+    loadAgentMenu,
+    useSessionState(({ turns }) => turns.length > 0),
+  );
   const asked = useWorkbenchState((state) => state.focusPrompt);
   const input = useRef<HTMLTextAreaElement>(null);
   const answered = useRef(0);
@@ -37,7 +43,7 @@ export function AgentPanel() {
         <span className="min-w-0 truncate text-xs text-muted">
           {agent?.demo ? "demo model, works by rules" : agent?.model}
         </span>
-        {agent ? <AgentMenu agent={agent} /> : null}
+        {agent && AgentMenu ? <AgentMenu agent={agent} /> : null}
       </div>
       <Turns />
       {mayEdit ? (
