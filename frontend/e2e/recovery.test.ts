@@ -205,6 +205,32 @@ describe("a file the server serves in part or not now", () => {
     await until("Linus has it", async () => (await linus.text()).includes("violets (slowly)"));
   });
 
+  it("stays in this page when somebody deletes it before all was saved", async () => {
+    const wire = await Wire.of(ada.page);
+    await ada.page.reload();
+    await ada.newFile("draft.txt");
+    await linus.page.locator('[data-row="file:draft.txt"]').waitFor();
+    await ada.isSaved();
+    wire.change = (frame) => (frame.type === SYNC_STATUS ? null : frame);
+    await ada.page.locator(".cm-content").click();
+    await ada.type("half a thought");
+    await linus.page.locator('[data-row="file:draft.txt"]').focus();
+    await linus.page.keyboard.press("Delete");
+    await linus.page.getByRole("alertdialog").getByRole("button", { name: "Delete" }).click();
+    await ada.page.getByText("Somebody deleted this file before").waitFor();
+    await ada.picture("deleted");
+    expect(await ada.text()).toBe("half a thought");
+    const [download] = await Promise.all([
+      ada.page.waitForEvent("download"),
+      ada.page.getByRole("button", { name: "Download" }).click(),
+    ]);
+    expect(download.suggestedFilename()).toBe("draft.txt");
+    expect(await readFile(await download.path(), "utf8")).toBe("half a thought");
+    await ada.page.getByRole("button", { name: "Discard" }).click();
+    await ada.page.getByText("No file is open").waitFor();
+    await ada.isSaved();
+  });
+
   it("is waited for where the server has too many connections", async () => {
     const wire = await Wire.of(ada.page);
     wire.change = (frame) =>

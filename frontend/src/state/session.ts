@@ -204,6 +204,13 @@ export class ProjectSession {
     this.asides.drop(key);
   }
 
+  /** Lets go of a document with what was typed in it and never stored. */
+  discard(id: string): void {
+    void this.opened.get(id)?.forgetKept();
+    this.close(id);
+    if (this.store.getState().current === id) this.select(null);
+  }
+
   /** Tries at once instead of waiting for the next attempt. */
   retryNow(): void {
     if (this.socket.status !== "connected") void this.socket.connect();
@@ -483,10 +490,10 @@ export class ProjectSession {
     this.followEpochs(before.documents, documents);
     if (before.you && you && before.you.role !== you.role) this.followRole();
     const { current } = before;
-    if (before.treeSynced && current !== null && !documents.has(current)) this.select(null);
+    const isGone = (id: string) => before.treeSynced && !documents.has(id) && !this.isUnsaved(id);
+    if (current !== null && isGone(current)) this.select(null);
     for (const id of [...this.opened.keys()]) {
-      const gone = before.treeSynced && !documents.has(id);
-      if (gone && id !== this.store.getState().current) this.close(id);
+      if (isGone(id) && id !== this.store.getState().current) this.close(id);
     }
     this.peerFrame.schedule();
   };
@@ -601,16 +608,7 @@ export class ProjectSession {
   private readonly onDocument = (id: string, state: DocumentState): void => {
     const before = this.store.getState();
     const open = new Map(before.open).set(id, state);
-    let unsaved = 0;
-    let kept = true;
-    for (const each of open.values()) {
-      // While a document loads, the one outstanding message is the handshake, not an edit.
-      if (each.readOnly || each.phase === "loading" || each.unsaved === 0) continue;
-      unsaved += each.unsaved;
-      kept &&= each.kept;
-    }
-    const unsavedSince = unsaved === 0 ? null : (before.unsavedSince ?? Date.now());
-    this.set({ open, unsaved, unsavedSince, kept: kept && unsaved > 0 });
+    this.set({ open, ...countUnsaved(open, before.unsavedSince) });
     if (state.phase === "ready" && before.open.get(id)?.phase !== "ready") {
       const document = this.opened.get(id);
       if (document) void this.asides.settle(id, this.address(id), document.text);
@@ -626,12 +624,18 @@ export class ProjectSession {
     }
   }
 
+  /** Text of ours that is nowhere else outlives its document in this page. */
+  private isUnsaved(id: string): boolean {
+    const state = this.opened.get(id)?.state;
+    return state !== undefined && !state.readOnly && state.hasText && state.unsaved > 0;
+  }
+
   private close(id: string): void {
     this.opened.get(id)?.destroy();
     this.opened.delete(id);
     const open = new Map(this.store.getState().open);
     open.delete(id);
-    this.set({ open });
+    this.set({ open, ...countUnsaved(open, this.store.getState().unsavedSince) });
   }
 
   private async call(method: string, params: Record<string, unknown>): Promise<unknown> {
@@ -644,6 +648,26 @@ export class ProjectSession {
   };
 
   private readonly onBrowserOnline = (): void => this.retryNow();
+}
+
+/** What is not saved over all open documents. */
+function countUnsaved(
+  open: ReadonlyMap<string, DocumentState>,
+  since: number | null,
+): Pick<SessionState, "unsaved" | "unsavedSince" | "kept"> {
+  let unsaved = 0;
+  let kept = true;
+  for (const each of open.values()) {
+    // While a document loads, the one outstanding message is the handshake, not an edit.
+    if (each.readOnly || each.phase === "loading" || each.unsaved === 0) continue;
+    unsaved += each.unsaved;
+    kept &&= each.kept;
+  }
+  return {
+    unsaved,
+    unsavedSince: unsaved === 0 ? null : (since ?? Date.now()),
+    kept: kept && unsaved > 0,
+  };
 }
 
 function attempt<T>(decode: () => T): T | null {

@@ -8,10 +8,12 @@ import { languageOf } from "../../editor/languages/languages.ts";
 import { createEditor, setLanguage, setReadOnly } from "../../editor/setup.ts";
 import type { OpenDocument } from "../../state/open-document.ts";
 import { Button } from "../parts/Button.tsx";
+import { copyText } from "../parts/copy.ts";
+import { downloadText } from "../parts/download.ts";
 import { keyName } from "../parts/keys.ts";
+import { useLater } from "../parts/later.ts";
 import { Notice } from "../parts/Notice.tsx";
 import { ago } from "../parts/time.ts";
-import { AsideNotice } from "./AsideNotice.tsx";
 import { personOf } from "./attribution-desk.ts";
 import {
   useMayEdit,
@@ -23,6 +25,8 @@ import {
 import { ReviewBar } from "./ReviewBar.tsx";
 import { ViewMenu } from "./ViewMenu.tsx";
 
+const loadAsideNotice = () => import("./AsideNotice.tsx").then((part) => part.AsideNotice);
+
 /** The open document, or what to do when there is none. */
 export function EditorPane() {
   const session = useSession();
@@ -32,12 +36,14 @@ export function EditorPane() {
   const hasText = useSessionState(({ open }) => open.get(current ?? "")?.hasText ?? false);
   const loading = useSessionState(({ open }) => open.get(current ?? "")?.phase === "loading");
   const document = current === null ? null : session.document(current);
+  const isAside = useSessionState((state) => state.asides.length > 0);
+  const AsideNotice = useLater(loadAsideNotice, isAside);
   if (!document || document.key !== key) return <NoDocument />;
   return (
     <>
       <PaneHeader />
       <DocumentNotice document={document} />
-      <AsideNotice document={document.id} />
+      {AsideNotice ? <AsideNotice document={document.id} /> : null}
       {hasText ? <Editor key={document.key} document={document} /> : loading ? <Waiting /> : null}
     </>
   );
@@ -193,10 +199,16 @@ function restorePlace(view: EditorView, document: OpenDocument): void {
 
 /** What stands between the person and this document, if anything does. */
 function DocumentNotice({ document }: { document: OpenDocument }) {
+  const session = useSession();
   const phase = useSessionState((state) => state.open.get(document.id)?.phase ?? "loading");
   const reason = useSessionState((state) => state.open.get(document.id)?.reason ?? "");
   const readOnly = useSessionState((state) => state.open.get(document.id)?.readOnly ?? false);
   const waiting = useSessionState((state) => state.open.get(document.id)?.waiting ?? false);
+  const path = useSessionState((state) => state.documents.get(document.id)?.path ?? "");
+  // A deleted file has no path any more, but what is saved of it still wants a name.
+  const lastPath = useRef(path);
+  if (path) lastPath.current = path;
+  const unsaved = useSessionState((state) => (state.open.get(document.id)?.unsaved ?? 0) > 0);
   const role = useSessionState((state) => state.you?.role);
   const icon = <TriangleAlert size={16} aria-hidden="true" />;
   if (phase === "denied") {
@@ -208,6 +220,26 @@ function DocumentNotice({ document }: { document: OpenDocument }) {
         action={<Button onClick={() => document.reattach()}>Try again</Button>}
       >
         {told.action}
+      </Notice>
+    );
+  }
+  if (phase === "closed" && unsaved && reason === "document_not_found") {
+    const name = lastPath.current.split("/").at(-1) || "text.txt";
+    return (
+      <Notice
+        icon={icon}
+        title="Somebody deleted this file before your last changes were saved"
+        action={
+          <>
+            <Button onClick={() => downloadText(name, document.text.toString())}>Download</Button>
+            <Button onClick={() => void copyText(document.text.toString())}>Copy</Button>
+            <Button look="quiet" onClick={() => session.discard(document.id)}>
+              Discard
+            </Button>
+          </>
+        }
+      >
+        Its text is only in this page now.
       </Notice>
     );
   }
