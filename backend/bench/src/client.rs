@@ -16,8 +16,8 @@ use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 
 /// The version the client says it is, since servers ping only clients that name one.
 const VERSION: &str = "4.8.0";
-/// How long anything that should be immediate may take.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything that should be immediate may take, on a machine that has much else to do.
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// Bytes read from a socket at once.
 const READ_BUFFER: usize = 32 * 1024;
 

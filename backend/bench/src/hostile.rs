@@ -35,6 +35,8 @@ use crate::server::{Process, ServerOptions, data_folder};
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../sync/tests/hostile-updates");
 /// How long the same documents are attacked.
 const WAVE: Duration = Duration::from_secs(10);
+/// Waves after which a long run says that it goes on.
+const PROGRESS: usize = 20;
 /// Documents of a wave.
 const DOCUMENTS: usize = 2;
 /// Honest people in each document, and what each speaks.
@@ -42,7 +44,7 @@ const PEOPLE: [Wire; 3] = [Wire::Hocuspocus, Wire::YWebsocket, Wire::Hocuspocus]
 /// Hostile connections in each document, and what each speaks.
 const ATTACKERS: [Wire; 4] = [Wire::Hocuspocus, Wire::YWebsocket, Wire::Hocuspocus, Wire::YWebsocket];
 /// How long people may take to have everything, once the attack has paused.
-const SETTLE_TIME: Duration = Duration::from_secs(30);
+const SETTLE_TIME: Duration = Duration::from_mins(2);
 /// Bytes the server may grow by: less than any of the memory bombs among the fixtures takes, and more than the
 /// documents, the sockets and the allocator's slack do.
 const GROWTH_BYTES: u64 = 256 * 1024 * 1024;
@@ -168,6 +170,9 @@ async fn attack(
             };
             let wave = world.figures.waves;
             world.wave(work).await.with_context(|| format!("in wave {wave}"))?;
+            if wave.is_multiple_of(PROGRESS) {
+                println!("after {wave} waves and {} frames all is well", frames.load(Ordering::Relaxed));
+            }
         }
         anyhow::Ok(())
     };

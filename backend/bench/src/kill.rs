@@ -200,8 +200,8 @@ pub(crate) async fn run(options: &KillOptions, server: &ServerOptions) -> anyhow
     }))
 }
 
-/// How long people may take to be back after a kill, or to be acknowledged in the end.
-const SETTLE_TIME: Duration = Duration::from_secs(30);
+/// How long anything may take that is waited for: it ends a run that would hang, and measures nothing.
+const SETTLE_TIME: Duration = Duration::from_mins(2);
 /// How often something that is waited for is looked at.
 const LOOK: Duration = Duration::from_millis(2);
 

@@ -10,9 +10,9 @@ use tokio::io::{AsyncBufReadExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 
 /// How long a program may take to be ready.
-const START_TIME: Duration = Duration::from_secs(30);
+const START_TIME: Duration = Duration::from_mins(1);
 /// How long a program may take to stop when it is asked to.
-const STOP_TIME: Duration = Duration::from_secs(20);
+const STOP_TIME: Duration = Duration::from_mins(1);
 /// How often, and in which rhythm, a dropped program is looked after until it is gone.
 const REAP_TRIES: u32 = 200;
 const REAP_PAUSE: Duration = Duration::from_millis(2);

@@ -97,6 +97,11 @@ impl Typist {
         self.state.lock().paused = true;
     }
 
+    /// Types on.
+    pub(crate) fn resume(&self) {
+        self.state.lock().paused = false;
+    }
+
     /// Loses everything that is only on this person's machine. They come back under another client id.
     pub(crate) fn lose_laptop(&self) {
         self.state.lock().laptop_lost = true;
@@ -312,7 +317,7 @@ impl Desk {
             let frame = tokio::select! {
                 frame = receiver.next() => if let Ok(Some(frame)) = frame {
                     Some(frame)
-                } else if let Some(code @ 4000..) = receiver.closed_with() {
+                } else if let Some(code @ 4400..=4499) = receiver.closed_with() {
                     bail!("the server closed the socket with {code}");
                 } else {
                     // However it ended: the server was killed, and it is gone.

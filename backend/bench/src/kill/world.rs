@@ -23,6 +23,8 @@ const TYPING: (Duration, Duration) = (Duration::from_millis(0), Duration::from_m
 const FAILING: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
 /// Kills, or faults, in the same document: its text stays as short as people's documents are.
 const CHAPTER: usize = 15;
+/// Rounds after which a long run says that it goes on.
+const PROGRESS: usize = 100;
 /// One kill in so many takes a laptop along.
 const LAPTOP_EVERY: usize = 4;
 /// One time in so many the server is asked to stop instead (SIGTERM), which must lose nothing either.
@@ -41,6 +43,8 @@ const TOKENS_PER_SECOND: u32 = 300;
 const TURN_TOKENS: u32 = 8_000;
 /// How often the counts of a standstill are looked at, and how often in a row they must be the same.
 const STILL: (Duration, usize) = (Duration::from_millis(20), 15);
+/// The document everybody types in.
+const NOTES: &str = "notes.txt";
 /// A document nobody types in, and what stands in it.
 const QUIET: (&str, &str) = ("quiet.txt", "Nobody types here.\n");
 
@@ -55,7 +59,9 @@ pub(super) struct World {
     /// Where the server is; nobody while it is down.
     place: watch::Sender<Option<String>>,
     project: NewProject,
+    /// Tokens of those who type.
     tokens: Vec<String>,
+    /// The document nobody types in.
     quiet: String,
     model: ScriptedModel,
     /// Turns started so far; no two write the same.
@@ -108,14 +114,7 @@ impl World {
         server.env.extend(model.env());
         server.env.extend(disk.iter().flat_map(Disk::env));
         let process = Process::server(&server, folder.path()).await?;
-        let api = Api::new(process.base())?;
-        let project = api.create_project().await?;
-        let owner = api.with_token(&project.token);
-        let quiet = owner.create_document(&project.id, QUIET.0, QUIET.1).await?;
-        let mut tokens = Vec::new();
-        for number in 0..options.clients {
-            tokens.push(owner.invite(&project.id, &format!("Person {number}")).await?);
-        }
+        let project = Api::new(process.base())?.create_project().await?;
         let (place, _) = watch::channel(Some(process.base().to_owned()));
         Ok(Self {
             options: options.clone(),
@@ -125,8 +124,8 @@ impl World {
             folder,
             place,
             project,
-            tokens,
-            quiet,
+            tokens: Vec::new(),
+            quiet: String::new(),
             model,
             turns: 0,
             random: Random::new(seed),
@@ -153,6 +152,9 @@ impl World {
                 };
                 played.with_context(|| format!("in round {round}"))?;
                 self.figures.rounds.add(began.elapsed());
+                if round.is_multiple_of(PROGRESS) {
+                    println!("after {round} of {} rounds all is well", self.options.kills);
+                }
             }
             verdict.add(self.end(chapter).await?);
         }
@@ -166,11 +168,18 @@ impl World {
         Ok(verdict)
     }
 
-    /// Everybody meets in a document.
+    /// Everybody meets in a document, of a project of its own: a turn reads all that are in its project.
     async fn begin(&mut self) -> anyhow::Result<Chapter> {
-        let name = format!("notes_{}.txt", self.figures.chapters);
         self.figures.chapters += 1;
-        let document = self.api()?.create_document(&self.project.id, &name, HEADER).await?;
+        let process = self.process.as_ref().context("the server is running")?;
+        self.project = Api::new(process.base())?.create_project().await?;
+        let owner = self.api()?;
+        self.quiet = owner.create_document(&self.project.id, QUIET.0, QUIET.1).await?;
+        let document = owner.create_document(&self.project.id, NOTES, HEADER).await?;
+        self.tokens.clear();
+        for number in 0..self.options.clients {
+            self.tokens.push(owner.invite(&self.project.id, &format!("Person {number}")).await?);
+        }
         let meeting = Meeting {
             address: format!("{}/{document}", self.project.id),
             place: self.place.subscribe(),
@@ -248,8 +257,11 @@ impl World {
         self.disk()?.fail()?;
         self.health(false).await.context("the disk fails")?;
         until("everybody has something unsaved", chapter.writers(), Typist::is_unsaved).await?;
+        // A document takes only so many unsaved edits, and a slow machine may need its time for all this.
+        chapter.writers().iter().for_each(Typist::pause);
         let before = self.standstill(chapter).await?;
         self.reading_goes_on(chapter).await.context("reading while the disk fails")?;
+        chapter.writers().iter().for_each(Typist::resume);
         tokio::time::sleep(self.random.between(FAILING.0, FAILING.1)).await;
         self.disk()?.fail()?;
         let progress = chapter.progress();
@@ -420,8 +432,7 @@ impl World {
     /// A patch that adds numbered tokens below the header.
     fn patch(&self) -> String {
         let last = HEADER.lines().last().unwrap_or_default();
-        let name = format!("notes_{}.txt", self.figures.chapters - 1);
-        let mut patch = format!("*** Begin Patch\n*** Update File: {name}\n@@\n {last}\n");
+        let mut patch = format!("*** Begin Patch\n*** Update File: {NOTES}\n@@\n {last}\n");
         for number in 0..TURN_TOKENS {
             let _ = writeln!(patch, "+{}", token((Writer::Turn(self.turns), number)));
         }
