@@ -141,7 +141,6 @@ export class OpenDocument {
       },
       onSynced: ({ state }) => {
         if (!state) return;
-        this.backoff.reset();
         if (this.state.phase === "loading") this.set({ phase: "ready", hasText: true });
         void this.takeOver();
       },
@@ -297,6 +296,7 @@ export class OpenDocument {
   /** The server has everything: nothing of it needs to be kept here. */
   private allStored(): void {
     this.strikes = 0;
+    this.backoff.reset();
     this.stored = Y.encodeStateVector(this.doc);
     const { kept } = this.state;
     if (kept) this.set({ kept: false });

@@ -28,7 +28,7 @@ export function Announcer() {
       for (const turn of state.turns) {
         // What was there when the page opened is not news.
         if (!known || known.get(turn.id) === now.get(turn.id)) continue;
-        const name = state.agents.get(turn.agent)?.name ?? "The agent";
+        const name = turn.agent_name ?? state.agents.get(turn.agent)?.name ?? "The agent";
         waiting.current = describe(turn, name);
       }
       if (state.turnsSynced) known = now;

@@ -144,9 +144,9 @@ export class AttributionDesk {
   }
 }
 
-/** A program that edits with a token is named after that. */
+/** Edits over HTTP are those of a program with a token, or of a person with no page. */
 function program(id: string): { name: string; color: string } | null {
-  const [, name] = /^token:(.+)$/.exec(id) ?? [];
+  const [, name] = /^(?:token|person):(.+)$/.exec(id) ?? [];
   return name ? { name: displayName(name, "A program"), color: color(null) } : null;
 }
 
