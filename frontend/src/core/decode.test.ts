@@ -2,10 +2,12 @@ import { describe, expect, it } from "vitest";
 import {
   color,
   DecodeError,
+  decodeAttribution,
   decodeDocument,
   decodeHunk,
   decodePresence,
   decodeProjectDetail,
+  decodeTurnChanges,
   displayName,
 } from "./decode.ts";
 
@@ -78,4 +80,48 @@ describe("decoding what comes from outside", () => {
       status: "writing",
     });
   });
+});
+
+describe("what turns did, and who wrote what", () => {
+  const units = { client: 2 ** 40, clock: 3, length: 2 };
+
+  it("are read with ids as Yjs has them", () => {
+    const { documents } = decodeTurnChanges({
+      turn: "t",
+      documents: [
+        {
+          document: "d",
+          path: "a.py",
+          hunks: [
+            { id: "h", state: "applied", inserted: [units], deleted: [{ ...units, text: "ab" }] },
+          ],
+        },
+      ],
+    });
+    expect(documents[0]?.hunks[0]).toEqual({
+      id: "h",
+      state: "applied",
+      inserted: [units],
+      deleted: [{ ...units, text: "ab" }],
+    });
+    const { spans, members } = decodeAttribution({
+      version: "1.1",
+      spans: [{ start: 0, ...units, by: "turn", turn: "t", hunk: "h" }],
+      turns: { t: { agent: "a", prompt: "p", by: "m", created_at: "" } },
+      members: { m: { name: "Ada\u202e", color: "url(x)" } },
+    });
+    expect(spans).toEqual([{ ...units, by: "turn", member: null, turn: "t" }]);
+    expect(members.get("m")).toEqual({ name: "Ada", color: "#6b7280" });
+  });
+
+  it.each([{ client: -1 }, { clock: 0.5 }, { length: "2" }, { client: 2 ** 60 }])(
+    "are refused with ids that cannot be: %j",
+    (wrong) => {
+      const inserted = [{ ...units, ...wrong }];
+      const hunks = [{ id: "h", state: "applied", inserted, deleted: [] }];
+      expect(() =>
+        decodeTurnChanges({ turn: "t", documents: [{ document: "d", path: "a", hunks }] }),
+      ).toThrow(DecodeError);
+    },
+  );
 });

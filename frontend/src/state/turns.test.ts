@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
 import * as Y from "yjs";
-import type { Turn } from "../core/protocol.ts";
+import type { Hunk, Turn } from "../core/protocol.ts";
 import { readPeers } from "./peers.ts";
-import { isLive, isReviewable, readTurn, sortTurns, totals } from "./turns.ts";
+import { byFile, isLive, isReviewable, readTurn, sortTurns, totals } from "./turns.ts";
 
 function turnMap(
   fields: Record<string, unknown>,
@@ -103,4 +103,40 @@ describe("peers", () => {
       ["Bob", "d", false],
     ]);
   });
+});
+
+it("lists what a turn did by file, with what is in and out of each", () => {
+  const hunk = (id: string, document: string | null, path: string, state: string) => ({
+    id,
+    document,
+    path,
+    state: state as Hunk["state"],
+    anchor: null,
+    head: null,
+    inserted: 5,
+    deleted: 2,
+    line: 1,
+    reason: null,
+  });
+  const turn = {
+    hunks: [
+      hunk("1", "a", "a.py", "applied"),
+      hunk("2", "b", "b.py", "missed"),
+      // It had another name when this one was made.
+      hunk("3", "a", "old.py", "rejected"),
+      hunk("4", null, "c.py", "missed"),
+    ],
+  } as Turn;
+  expect(
+    byFile(turn).map(({ path, hunks, inserted, deleted }) => [
+      path,
+      hunks.map(({ id }) => id).join(""),
+      inserted,
+      deleted,
+    ]),
+  ).toEqual([
+    ["a.py", "13", 10, 4],
+    ["b.py", "2", 0, 0],
+    ["c.py", "4", 0, 0],
+  ]);
 });
