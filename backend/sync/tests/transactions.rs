@@ -11,8 +11,8 @@ use ensemble_protocol::id::{DocumentId, HunkId, MemberId, NodeId, PeerId, Projec
 use ensemble_protocol::limits;
 use ensemble_protocol::sync::SyncMessage;
 use ensemble_store::{
-    Change, DocumentKind, Ids, LedgerKind, Review, SeededIds, SqliteStore, Store, SystemClock, TurnRecord,
-    TurnStatus, Write,
+    Author, Change, DocumentKind, Ids, LedgerKind, NewUpdate, Review, SeededIds, SqliteStore, Store,
+    SystemClock, TurnRecord, TurnStatus, Write,
 };
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::BaseText;
@@ -23,6 +23,7 @@ use ensemble_sync::room::{
     AnchoredEdit, Framing, Identity, Join, PeerGuard, PeerMessage, ReplicaEdit, TextEdits, TurnWrite,
 };
 use ensemble_sync::transaction::Transaction;
+use ensemble_sync::writer;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use yrs::updates::decoder::Decode as _;
@@ -411,4 +412,39 @@ async fn a_text_is_read_as_it_was() {
         assert!(text_at(&world.registry, document, unknown).await.unwrap().is_none());
     }
     assert!(text_at(&world.registry, world.turns, Version { epoch: 1, seq: 0 }).await.unwrap().is_none());
+}
+
+/// A room that finds that the log has what it has not seen keeps no snapshot of it, and is made anew.
+#[tokio::test]
+async fn a_room_that_missed_something_keeps_no_snapshot() {
+    let world = World::new().await;
+    let ada = world.join(0, 7).await;
+    let document = world.documents[0];
+    let (bytes, client) = writer::new_text(&*world.ids, "behind its back ").unwrap();
+    let (author, stamp) = (Author::default(), world.registry.stamp());
+    let update =
+        NewUpdate { document, epoch: 1, bytes, author, clients: vec![client], ledger: Vec::new(), stamp };
+    world.store.commit(Write::update(update)).await.unwrap();
+    for at in 0..=limits::SNAPSHOT_UPDATES as u32 {
+        let update = {
+            let mut transaction = ada.doc.transact_mut();
+            ada.content.insert(&mut transaction, at, "x");
+            transaction.encode_update_v1()
+        };
+        if ada.guard.say(PeerMessage::Update(update.into())).await.is_err() {
+            break;
+        }
+    }
+    let text = tokio::time::timeout(PATIENCE, async {
+        loop {
+            let read = world.registry.open(document).await.unwrap().read().await;
+            if let Some(read) = read.ok().filter(|read| read.text.contains("behind its back")) {
+                return read;
+            }
+            tokio::task::yield_now().await;
+        }
+    });
+    let read = text.await.expect("the room is made anew from the log");
+    assert_eq!(read.version.seq, world.log_length(0).await);
+    assert_eq!(read.text.matches('x').count() as u64, read.version.seq - 1);
 }
