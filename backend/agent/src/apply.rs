@@ -1,6 +1,6 @@
 //! From a model's stream to settled edits in rooms.
 //!
-//! The model's text goes through a [`PatchStream`]; what settles waits in a [`DocumentWriter`] per document and
+//! The model's text goes through a [`EditStream`]; what settles waits in a [`DocumentWriter`] per document and
 //! is written in one transaction per flush, the first one at once. What became of each hunk, and the answer, are
 //! mirrored into the replica of the turns. Between any two events the turn may be stopped: then nothing more is
 //! handed to a room, what waits is dropped, and the hunks this cuts say so.
@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ensemble_edit::{Miss, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset};
+use ensemble_edit::{EditStream, Format, Miss, MissReason, Mode, PatchEvent, Utf16Offset};
 use ensemble_model::{CallRequest, EventStream, InputItem, ModelError, ModelProvider, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
@@ -131,7 +131,7 @@ enum Try {
 
 struct Applier {
     job: Job,
-    stream: Option<PatchStream>,
+    stream: Option<EditStream>,
     writers: Vec<DocumentWriter>,
     /// Writers by the path the patch names them by.
     paths: HashMap<String, usize>,
@@ -193,7 +193,7 @@ pub(crate) async fn apply(
     let applier = Applier {
         hunks: Hunks::new(job.turn),
         job,
-        stream: Some(PatchStream::new(Mode::default(), move |path| texts.get(path).cloned())),
+        stream: Some(EditStream::new(Format::Patch(Mode::default()), move |path| texts.get(path).cloned())),
         writers,
         paths,
         writer_of: HashMap::new(),

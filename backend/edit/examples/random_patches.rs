@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use ensemble_edit::replay::PatchedFiles;
-use ensemble_edit::{Mode, PatchEvent, PatchStream, apply_patch};
+use ensemble_edit::{EditStream, Format, Mode, PatchEvent, apply_patch};
 
 const PATH: &str = "file";
 /// Files outside these sizes, in lines, are not used.
@@ -79,7 +79,7 @@ fn tally(tally: &mut [usize; 4], after: &str, meant: &str, complete: bool) {
 /// whether any text was written before the last line of its hunk arrived.
 fn streamed(before: &BTreeMap<String, String>, patch: &str) -> (String, bool, bool) {
     let base: Arc<str> = before[PATH].as_str().into();
-    let mut stream = PatchStream::new(Mode::Unique, move |_| Some(Arc::clone(&base)));
+    let mut stream = EditStream::new(Format::Patch(Mode::Unique), move |_| Some(Arc::clone(&base)));
     let mut files = PatchedFiles::new(before);
     let mut complete = true;
     let mut early = false;

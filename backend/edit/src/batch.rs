@@ -1,14 +1,15 @@
-//! A whole patch over a set of files.
+//! A whole answer over a set of files.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use crate::format::Format;
 use crate::hunk::Missed;
 use crate::patch::Mode;
 use crate::replay::PatchedFiles;
-use crate::stream::{Early, PatchEvent, PatchStream};
+use crate::stream::{Early, EditStream, PatchEvent};
 
-/// What a patch made of a set of files.
+/// What an answer made of a set of files.
 #[derive(Clone, Debug)]
 pub struct PatchOutcome {
     /// All files afterwards, by path.
@@ -37,11 +38,16 @@ impl PatchOutcome {
 /// that of the Codex command line tool: a mistake in form changes nothing, a missed hunk leaves its file
 /// and all later ones alone.
 pub fn apply_patch(files: &BTreeMap<String, String>, patch: &str, mode: Mode) -> PatchOutcome {
+    apply_answer(files, Format::Patch(mode), patch)
+}
+
+/// Applies an answer in any format to files given by their paths in normal form.
+pub fn apply_answer(files: &BTreeMap<String, String>, format: Format, answer: &str) -> PatchOutcome {
     let texts: BTreeMap<String, Arc<str>> =
         files.iter().map(|(path, text)| (path.clone(), Arc::from(text.as_str()))).collect();
     let lookup = move |path: &str| texts.get(path).cloned();
-    let mut stream = PatchStream::with_early(mode, Early::Never, Box::new(lookup));
-    let mut events = stream.push(patch);
+    let mut stream = EditStream::with_early(format, Early::Never, Box::new(lookup));
+    let mut events = stream.push(answer);
     events.extend(stream.finish());
 
     let mut patched = PatchedFiles::new(files);

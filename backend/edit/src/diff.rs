@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
 
 use similar::{Algorithm, DiffOp, capture_diff_slices};
 use unicode_segmentation::UnicodeSegmentation;
@@ -36,6 +37,46 @@ pub fn diff(old: &str, new: &str) -> EditScript {
     let mut edits = Vec::new();
     diff_lines(old, new, &mut edits);
     EditScript::new(edits).expect("the comparison yields edits in order")
+}
+
+/// The stretches of two lists of lines that differ, as numbers of lines.
+pub(crate) fn diff_of_lines(old: &[String], new: &[String]) -> Vec<(Range<usize>, Range<usize>)> {
+    let old: Vec<&str> = old.iter().map(String::as_str).collect();
+    let new: Vec<&str> = new.iter().map(String::as_str).collect();
+    let (start, end) = common_ends(&old, &new);
+    let (old, new) = (&old[start..old.len() - end], &new[start..new.len() - end]);
+    if old.is_empty() && new.is_empty() {
+        return Vec::new();
+    }
+    if old.is_empty() || new.is_empty() || old.len() + new.len() > MAX_LINES {
+        return vec![(start..start + old.len(), start..start + new.len())];
+    }
+    let ops = capture_diff_slices(Algorithm::Myers, old, new);
+    let changed = ops.into_iter().filter(|op| !matches!(op, DiffOp::Equal { .. }));
+    let moved = |range: Range<usize>| range.start + start..range.end + start;
+    changed.map(|op| (moved(op.old_range()), moved(op.new_range()))).collect()
+}
+
+/// The part of two texts that is in both, from 0 to 1, counted in bytes of whole words and without blanks.
+///
+/// Texts with more than [`MAX_WORDS`] words are only alike in what they share at both ends.
+pub(crate) fn similarity(old: &str, new: &str) -> f64 {
+    let solid = |pieces: &[&str]| -> usize {
+        pieces.iter().filter(|piece| !piece.trim().is_empty()).map(|piece| piece.len()).sum()
+    };
+    let (old_words, new_words) = (words(old), words(new));
+    let all = solid(&old_words) + solid(&new_words);
+    if all == 0 {
+        return 1.0;
+    }
+    let mut different = 0;
+    let (start, end) = common_ends(&old_words, &new_words);
+    let old_words = &old_words[start..old_words.len() - end];
+    let new_words = &new_words[start..new_words.len() - end];
+    compare(old_words, new_words, MAX_WORDS, 0, &mut |_, removed, inserted| {
+        different += solid(removed) + solid(inserted);
+    });
+    1.0 - different as f64 / all as f64
 }
 
 /// Compares by lines and hands changed blocks on.

@@ -13,6 +13,22 @@ impl fmt::Display for HunkId {
     }
 }
 
+/// How exactly a hunk agrees with the text at its place; earlier is better, and the best decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Agreement {
+    /// Equal.
+    Exact,
+    /// Equal but for blanks at the end of lines.
+    TrimmedEnd,
+    /// Equal but for blanks at both ends of lines; lines that come are indented as the text is.
+    Trimmed,
+    /// Equal but for blanks at both ends and typographic dashes, quotes and spaces.
+    Folded,
+    /// Alike to at least [`FUZZY_THRESHOLD`](crate::FUZZY_THRESHOLD), in one place only, and what the hunk
+    /// changes agrees.
+    Fuzzy,
+}
+
 /// Why a hunk was not applied, or was taken back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MissReason {
@@ -64,13 +80,15 @@ pub struct Miss {
     /// contradiction, or nothing.
     pub lines: Vec<u32>,
     /// The place that agrees with most of the hunk's lines, when nothing agrees with all.
-    pub nearest: Option<Nearest>,
+    pub nearest: Option<Box<Nearest>>,
+    /// Further lines at which the hunk would start with some agreement, counted from 1; at most 3.
+    pub others: Vec<u32>,
 }
 
 impl Miss {
     /// A miss that concerns no particular line.
     pub fn new(reason: MissReason, message: impl Into<String>) -> Self {
-        Self { reason, message: message.into(), lines: Vec::new(), nearest: None }
+        Self { reason, message: message.into(), lines: Vec::new(), nearest: None, others: Vec::new() }
     }
 }
 
@@ -100,4 +118,18 @@ pub struct Missed {
     pub path: Arc<str>,
     /// Why.
     pub miss: Miss,
+    /// What the hunk says as a whole, to try it on another version of the text; `None` where it has no text
+    /// or its rest was not read.
+    pub text: Option<Arc<HunkText>>,
+}
+
+/// What a hunk says without its place: the text it looks for and what that becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HunkText {
+    /// What is looked for.
+    pub old: String,
+    /// What replaces it.
+    pub new: String,
+    /// Whether both are whole lines; otherwise the old text may begin and end inside a line.
+    pub whole_lines: bool,
 }

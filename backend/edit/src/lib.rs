@@ -8,32 +8,38 @@
 //! - [`mapping`]: how places move while people type, and merging a model's edits with theirs.
 //! - [`hunk`]: hunks, and what is said about one that could not be placed.
 //! - [`patch`]: the patch grammar, its paths, and its incremental parser.
-//! - [`stream`]: a patch while it arrives, as edits that are settled.
+//! - [`format`](mod@format): the formats a model may answer in.
+//! - [`stream`]: an answer while it arrives, as edits that are settled.
+//! - [`streaming_diff`]: a text compared with one that is still arriving.
 //! - [`replay`]: a base text with such edits applied.
-//! - [`batch`]: a whole patch over a set of files, also exactly as the Codex command line tool does it.
-//! - [`search_replace`]: old text and new text, to an edit script.
+//! - [`batch`]: a whole answer over a set of files, also exactly as the Codex command line tool does it.
 //!
 //! Where documents live, what people typed meanwhile and how edits enter a room is left to others.
 
 pub mod batch;
 pub mod diff;
+pub mod format;
 pub mod hunk;
+mod indent;
 mod lines;
 mod locate;
 pub mod mapping;
 pub mod patch;
 pub mod position;
 pub mod replay;
-pub mod search_replace;
+mod search;
 pub mod stream;
+pub mod streaming_diff;
 pub mod text_edit;
 
-pub use batch::{PatchOutcome, apply_patch};
+pub use batch::{PatchOutcome, apply_answer, apply_patch};
 pub use diff::diff;
-pub use hunk::{HunkId, Miss, MissReason, Missed, Nearest};
+pub use format::Format;
+pub use hunk::{Agreement, HunkId, HunkText, Miss, MissReason, Missed, Nearest};
+pub use locate::nearest::FUZZY_THRESHOLD;
 pub use mapping::{DeltaLog, Mapped, Mapping, Merged, Overlap, Replaced};
 pub use patch::{FileKind, Mode, PathRefused, normalize_path};
 pub use position::{ByteOffset, LineColumn, TextIndex, Utf16Offset};
 pub use replay::PatchedText;
-pub use stream::{PatchEvent, PatchStream};
+pub use stream::{EditStream, PatchEvent};
 pub use text_edit::{EditError, EditScript, TextEdit, Utf16Edit};

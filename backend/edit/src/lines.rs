@@ -4,23 +4,11 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::hunk::Agreement;
 use crate::position::{ByteOffset, TextIndex, Utf16Offset};
 
 /// Marks the end of a chain of lines with the same text.
 const NONE: u32 = u32::MAX;
-
-/// How exactly two lines agree; earlier is better.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Likeness {
-    /// Equal.
-    Exact,
-    /// Equal but for blanks at the end.
-    TrimmedEnd,
-    /// Equal but for blanks at both ends.
-    Trimmed,
-    /// Equal but for blanks at both ends and typographic dashes, quotes and spaces.
-    Folded,
-}
 
 /// A text cut into lines, with the places of every line by its folded text.
 ///
@@ -107,6 +95,11 @@ impl LineTable {
         self.spans.get(line as usize).map_or(self.text().len(), |span| span.start)
     }
 
+    /// The line a byte of the text is on, its line end included.
+    pub(crate) fn line_at(&self, at: usize) -> u32 {
+        self.spans.partition_point(|span| span.next <= at) as u32
+    }
+
     /// The UTF-16 position at which a line starts; for the line behind the last one, the end.
     pub(crate) fn utf16_start_of(&self, line: u32) -> Utf16Offset {
         self.index.utf16_of(ByteOffset(self.start_of(line))).expect("lines start between characters")
@@ -164,16 +157,16 @@ impl LineTable {
     }
 
     /// How exactly a line of the text agrees with one of a patch; `None` when they differ.
-    pub(crate) fn likeness(&self, line: u32, wanted: &str) -> Option<Likeness> {
+    pub(crate) fn likeness(&self, line: u32, wanted: &str) -> Option<Agreement> {
         let found = self.line(line);
         if found == wanted {
-            Some(Likeness::Exact)
+            Some(Agreement::Exact)
         } else if found.trim_end() == wanted.trim_end() {
-            Some(Likeness::TrimmedEnd)
+            Some(Agreement::TrimmedEnd)
         } else if found.trim() == wanted.trim() {
-            Some(Likeness::Trimmed)
+            Some(Agreement::Trimmed)
         } else {
-            (fold(found) == fold(wanted)).then_some(Likeness::Folded)
+            (fold(found) == fold(wanted)).then_some(Agreement::Folded)
         }
     }
 }
@@ -240,10 +233,10 @@ mod tests {
         let table = LineTable::new("  a – b\nc\na - b\t\n");
         let number = table.number_of("a - b").unwrap();
         assert_eq!(table.lines_with(number).collect::<Vec<_>>(), [0, 2]);
-        assert_eq!(table.likeness(0, "  a - b"), Some(Likeness::Folded));
-        assert_eq!(table.likeness(2, "a - b"), Some(Likeness::TrimmedEnd));
-        assert_eq!(table.likeness(2, " a - b"), Some(Likeness::Trimmed));
-        assert_eq!(table.likeness(1, "c"), Some(Likeness::Exact));
+        assert_eq!(table.likeness(0, "  a - b"), Some(Agreement::Folded));
+        assert_eq!(table.likeness(2, "a - b"), Some(Agreement::TrimmedEnd));
+        assert_eq!(table.likeness(2, " a - b"), Some(Agreement::Trimmed));
+        assert_eq!(table.likeness(1, "c"), Some(Agreement::Exact));
         assert_eq!(table.likeness(1, "d"), None);
     }
 }

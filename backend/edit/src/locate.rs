@@ -5,11 +5,13 @@
 //! best agreement counts. If that leaves several, the scope of the headings, a line number and the order of
 //! the hunks may decide, but only when they leave exactly one. Nothing is ever picked for being first.
 
-use std::collections::HashMap;
+pub(crate) mod nearest;
+
 use std::ops::Range;
 
-use crate::hunk::{Miss, MissReason, Nearest};
+use crate::hunk::{Agreement, Miss, MissReason};
 use crate::lines::{LineTable, fold};
+use nearest::not_found;
 
 /// Candidates named in a message and in [`Miss::lines`].
 const MAX_LISTED: usize = 20;
@@ -20,9 +22,6 @@ const MAX_RANKED_LINES: usize = 2_000_000;
 
 /// Occurrences of a heading whose scopes are looked at; a heading that is more common says nothing.
 const MAX_SCOPES: usize = 1_000;
-
-/// Lines of a hunk, and places of each, that vote for the nearest place. Only a message depends on it.
-const MAX_VOTES: usize = 64;
 
 /// Characters of a line that are quoted in a message.
 const MAX_QUOTED: usize = 120;
@@ -159,8 +158,8 @@ pub(crate) struct Aim<'a> {
     pub(crate) path: &'a str,
 }
 
-/// The one line at which a block of kept and removed lines starts.
-pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<u32, Miss> {
+/// The one line at which a block of kept and removed lines starts, and how exactly it agrees.
+pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<(u32, Agreement), Miss> {
     let mut matcher = Matcher::default();
     for line in old {
         matcher.push(table, line);
@@ -196,20 +195,8 @@ pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<u
     }
 
     keep_best(table, old, &mut places);
-    if let [place] = places[..] {
-        return Ok(place);
-    }
-    if let Some(place) = aim.scope.meant(&places, 0).or_else(|| aim.scope.meant(&places, aim.cursor)) {
-        return Ok(place);
-    }
-    if let Some(hint) = aim.scope.hint
-        && places.contains(&hint)
-    {
-        return Ok(hint);
-    }
-    let mut behind = places.iter().copied().filter(|&place| place >= aim.cursor);
-    if let (Some(place), None) = (behind.next(), behind.next()) {
-        return Ok(place);
+    if let Some(place) = the_one(&places, aim) {
+        return Ok((place, agreement_at(table, old, place).unwrap_or(Agreement::Folded)));
     }
     let message = format!(
         "These lines stand {} of `{}`. Give more unchanged lines around the change, or a heading such as \
@@ -218,6 +205,30 @@ pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<u
         aim.path
     );
     Err(Miss { lines: listed(&places), ..Miss::new(MissReason::Ambiguous, message) })
+}
+
+/// The only place there is, or the only one that everything else a patch says leaves.
+fn the_one(places: &[u32], aim: &Aim<'_>) -> Option<u32> {
+    if let [place] = *places {
+        return Some(place);
+    }
+    if let Some(place) = aim.scope.meant(places, 0).or_else(|| aim.scope.meant(places, aim.cursor)) {
+        return Some(place);
+    }
+    if let Some(hint) = aim.scope.hint.filter(|hint| places.contains(hint)) {
+        return Some(hint);
+    }
+    let mut behind = places.iter().copied().filter(|&place| place >= aim.cursor);
+    behind.next().filter(|_| behind.next().is_none())
+}
+
+/// How exactly a block agrees with a place: as its worst line does.
+pub(crate) fn agreement_at<S: AsRef<str>>(table: &LineTable, old: &[S], place: u32) -> Option<Agreement> {
+    let mut worst = Agreement::Exact;
+    for (wanted, line) in old.iter().zip(place..) {
+        worst = worst.max(table.likeness(line, wanted.as_ref())?);
+    }
+    Some(worst)
 }
 
 /// Whether nothing but blank lines stands from a line on.
@@ -234,7 +245,7 @@ pub(crate) fn contradiction(table: &LineTable, path: &str, line: u32, expected: 
 }
 
 /// A line as it is quoted in a message.
-fn quote(line: &str) -> String {
+pub(crate) fn quote(line: &str) -> String {
     match line.char_indices().nth(MAX_QUOTED) {
         Some((cut, _)) => format!("`{}…`", &line[..cut]),
         None => format!("`{line}`"),
@@ -246,66 +257,13 @@ fn keep_best(table: &LineTable, old: &[&str], places: &mut Vec<u32>) {
     if places.len() < 2 || places.len().saturating_mul(old.len()) > MAX_RANKED_LINES {
         return;
     }
-    let rank = |place: u32| {
-        let lines = old.iter().zip(place..);
-        lines.filter_map(|(wanted, line)| table.likeness(line, wanted)).max()
-    };
-    let ranks: Vec<_> = places.iter().map(|&place| rank(place)).collect();
+    let ranks: Vec<_> = places.iter().map(|&place| agreement_at(table, old, place)).collect();
     let best = ranks.iter().min().copied().flatten();
     let mut index = 0;
     places.retain(|_| {
         index += 1;
         ranks[index - 1] == best
     });
-}
-
-fn not_found(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Miss {
-    let Some(nearest) = nearest(table, old) else {
-        let message = format!("These lines stand nowhere in `{}`; the first is {}.", aim.path, quote(old[0]));
-        return Miss::new(MissReason::NotFound, message);
-    };
-    let found = nearest.found.as_deref().map_or_else(|| "the end of the file".to_owned(), quote);
-    let message = format!(
-        "These lines stand nowhere in `{}`. The nearest place is line {}, where {} of {} agree: line {} is \
-         {found}, but the hunk expects {}.",
-        aim.path,
-        nearest.line,
-        nearest.matched,
-        nearest.of,
-        nearest.first_difference,
-        quote(&nearest.expected)
-    );
-    Miss {
-        lines: vec![nearest.first_difference],
-        nearest: Some(nearest),
-        ..Miss::new(MissReason::NotFound, message)
-    }
-}
-
-/// The place most lines of a block vote for.
-fn nearest(table: &LineTable, old: &[&str]) -> Option<Nearest> {
-    let mut votes: HashMap<u32, u32> = HashMap::new();
-    let lines = old.iter().zip(0u32..).filter(|(line, _)| !line.trim().is_empty());
-    for (line, offset) in lines.take(MAX_VOTES) {
-        let Some(number) = table.number_of(line) else { continue };
-        for place in table.lines_with(number).take(MAX_VOTES) {
-            if let Some(start) = place.checked_sub(offset) {
-                *votes.entry(start).or_default() += 1;
-            }
-        }
-    }
-    let (&start, _) = votes.iter().max_by_key(|&(&start, &count)| (count, std::cmp::Reverse(start)))?;
-    let agrees = |line: u32, wanted: &str| line < table.len() && table.likeness(line, wanted).is_some();
-    let matched = old.iter().zip(start..).filter(|(wanted, line)| agrees(*line, wanted)).count() as u32;
-    let (expected, differs) = old.iter().zip(start..).find(|(wanted, line)| !agrees(*line, wanted))?;
-    Some(Nearest {
-        line: start + 1,
-        matched,
-        of: old.len() as u32,
-        first_difference: differs + 1,
-        expected: (*expected).to_owned(),
-        found: (differs < table.len()).then(|| table.line(differs).to_owned()),
-    })
 }
 
 /// The line number, counted from zero, and the text of a heading of a unified diff.
@@ -339,11 +297,11 @@ fn scope_end(table: &LineTable, line: u32) -> u32 {
     table.len()
 }
 
-fn listed(places: &[u32]) -> Vec<u32> {
+pub(crate) fn listed(places: &[u32]) -> Vec<u32> {
     places.iter().take(MAX_LISTED).map(|place| place + 1).collect()
 }
 
-fn on_lines(places: &[u32]) -> String {
+pub(crate) fn on_lines(places: &[u32]) -> String {
     let numbers: Vec<String> = listed(places).iter().map(ToString::to_string).collect();
     match (&numbers[..], places.len() > MAX_LISTED) {
         ([one], _) => format!("on line {one}"),
@@ -376,7 +334,7 @@ def main():
         let table = LineTable::new(text);
         let headings: Vec<String> = headings.iter().map(|&heading| heading.to_owned()).collect();
         let scope = Scope::new(&table, &headings);
-        locate(&table, old, &Aim { scope: &scope, at_end, cursor, path: "a.py" })
+        locate(&table, old, &Aim { scope: &scope, at_end, cursor, path: "a.py" }).map(|(line, _)| line)
     }
 
     #[test]

@@ -1,523 +1,124 @@
-//! A patch while it arrives, as edits that are settled: nothing emitted is ever a guess.
+//! A model's answer while it arrives, as edits that are settled: nothing emitted is ever a guess.
 //!
-//! All positions are those of the base text, the version the model was shown. A hunk that begins with lines
-//! that can stand in one place only is written while it streams; a later line that contradicts takes the
-//! whole hunk back. Every other hunk waits for its end, and is written when exactly one place fits.
+//! All positions are those of the base text, the version the model was shown. A hunk of a patch that begins
+//! with lines that can stand in one place only is written while it streams; a later line that contradicts
+//! takes the whole hunk back. Every other hunk of a patch waits for its end, and is written when exactly one
+//! place fits. An old text is looked for when it is complete, and its new text is written while it streams;
+//! a text written anew is compared line by line, and what it has not reached yet stays until its end.
 //!
 //! How a writer applies the events: deletions take effect once; insertions at the same position follow each
 //! other in the order of the events, also across hunks. [`PatchedText`](crate::replay::PatchedText) is such
 //! a writer for a text nobody else edits.
 
+mod block;
+mod engine;
 mod event;
 mod file;
 mod open_hunk;
 mod whole;
 mod writer;
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use crate::hunk::{HunkId, Miss, MissReason, Missed};
-use crate::locate::Scope;
-use crate::patch::parser::{PatchParser, PatchToken};
-use crate::patch::{FileKind, LineKind, Mode, PatchLine, normalize_path};
-use crate::text_edit::TextEdit;
+use crate::format::{BlockParser, BlockToken, Format, RewriteParser, ToolParser, UnifiedParser};
+use crate::patch::Mode;
+use crate::patch::parser::PatchParser;
+pub(crate) use engine::Early;
+use engine::Engine;
 pub use event::{PatchEvent, Summary};
 pub use file::Lookup;
-use file::{Files, OpenFile};
-use open_hunk::OpenHunk;
-use whole::replace_events;
-use writer::Writer;
 
-/// The state machine from a model's text to settled edits.
+/// The state machine from a model's text to settled edits, in any [`Format`].
 ///
 /// ```
-/// use ensemble_edit::{Mode, PatchEvent, PatchStream};
+/// use ensemble_edit::{EditStream, Format, Mode, PatchEvent};
 ///
-/// let mut stream = PatchStream::new(Mode::Unique, |path| (path == "a.txt").then(|| "one\ntwo\n".into()));
+/// let lookup = |path: &str| (path == "a.txt").then(|| "one\ntwo\n".into());
+/// let mut stream = EditStream::new(Format::Patch(Mode::Unique), lookup);
 /// let events = stream.push("*** Begin Patch\n*** Update File: a.txt\n one\n+one and a half\n");
 /// let Some(PatchEvent::Edit { insert_at, insert, .. }) = events.last() else { panic!() };
 /// assert_eq!((insert_at.0, insert.as_str()), (4, "one and a half\n"));
 /// ```
 #[derive(Debug)]
-pub struct PatchStream {
-    parser: PatchParser,
-    files: Files,
-    section: Section,
-    early: Early,
+pub struct EditStream {
+    reader: Reader,
+    engine: Engine,
+}
+
+/// What reads the text, by format.
+#[derive(Debug)]
+enum Reader {
+    Patch(PatchParser),
     /// In Codex mode, everything so far: that tool reads a patch as a whole.
-    whole: Option<String>,
-    summary: Summary,
-    events: Vec<PatchEvent>,
+    Codex(String),
+    Unified(UnifiedParser),
+    Blocks(BlockParser),
+    Tool(ToolParser),
+    Rewrite(RewriteParser),
 }
 
-/// Whether hunks may be written before their end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Early {
-    Allowed,
-    Never,
-}
-
-/// The section the stream is in.
-#[derive(Debug)]
-enum Section {
-    None,
-    Update(Box<Update>),
-    Add(Add),
-}
-
-#[derive(Debug)]
-struct Update {
-    /// The path as given until it is known to be one, then its normal form.
-    path: Arc<str>,
-    /// Why no hunk of this section can be applied.
-    refused: Option<Miss>,
-    move_to: Option<String>,
-    hunks: u32,
-    missed: u32,
-    headings: Vec<String>,
-    hunk: Option<OpenHunk>,
-}
-
-#[derive(Debug)]
-struct Add {
-    hunk: HunkId,
-    path: Arc<str>,
-    refused: Option<Miss>,
-    text: String,
-}
-
-impl PatchStream {
+impl EditStream {
     /// A stream at its start. `lookup` gives the base text of a path in its normal form, and is asked once
     /// per path.
     ///
-    /// In [`Mode::Codex`] nothing is emitted before [`PatchStream::finish`], because there a mistake
+    /// In [`Mode::Codex`] nothing is emitted before [`EditStream::finish`], because there a mistake
     /// anywhere changes nothing; each changed file then comes as one hunk.
-    pub fn new(mode: Mode, lookup: impl FnMut(&str) -> Option<Arc<str>> + Send + 'static) -> Self {
-        Self::with_early(mode, Early::Allowed, Box::new(lookup))
+    pub fn new(format: Format, lookup: impl FnMut(&str) -> Option<Arc<str>> + Send + 'static) -> Self {
+        Self::with_early(format, Early::Allowed, Box::new(lookup))
     }
 
-    pub(crate) fn with_early(mode: Mode, early: Early, lookup: Lookup) -> Self {
-        Self {
-            parser: PatchParser::new(),
-            files: Files::new(lookup),
-            section: Section::None,
-            early,
-            whole: (mode == Mode::Codex).then(String::new),
-            summary: Summary::default(),
-            events: Vec::new(),
-        }
+    pub(crate) fn with_early(format: Format, early: Early, lookup: Lookup) -> Self {
+        let mut engine = Engine::new(early, lookup);
+        let reader = match format {
+            Format::Patch(Mode::Unique) => Reader::Patch(PatchParser::new()),
+            Format::Patch(Mode::Codex) => Reader::Codex(String::new()),
+            Format::UnifiedDiff => Reader::Unified(UnifiedParser::new()),
+            Format::Blocks => Reader::Blocks(BlockParser::replacements()),
+            Format::Files => Reader::Blocks(BlockParser::files()),
+            Format::Tool => Reader::Tool(ToolParser::new()),
+            Format::Document { path } => {
+                engine.block_tokens(vec![BlockToken::File { path }]);
+                Reader::Rewrite(RewriteParser::new(engine.starts_fenced()))
+            }
+            Format::Region { path, range } => {
+                engine.begin_region(&path, &range);
+                Reader::Rewrite(RewriteParser::new(engine.starts_fenced()))
+            }
+        };
+        Self { reader, engine }
     }
 
     /// Takes more of the model's text and returns what it settled.
     pub fn push(&mut self, text: &str) -> Vec<PatchEvent> {
-        if let Some(whole) = &mut self.whole {
-            whole.push_str(text);
-            return Vec::new();
+        match &mut self.reader {
+            Reader::Patch(parser) => self.engine.tokens(parser.feed(text)),
+            Reader::Codex(whole) => whole.push_str(text),
+            Reader::Unified(parser) => self.engine.tokens(parser.feed(text)),
+            Reader::Blocks(parser) => self.engine.block_tokens(parser.feed(text)),
+            Reader::Tool(parser) => self.engine.block_tokens(parser.feed(text)),
+            Reader::Rewrite(parser) => self.engine.block_tokens(parser.feed(text)),
         }
-        for token in self.parser.feed(text) {
-            self.token(token);
-        }
-        std::mem::take(&mut self.events)
+        std::mem::take(&mut self.engine.events)
     }
 
-    /// Takes the end of the stream: what is open is closed, and a missing closing marker is forgiven.
-    pub fn finish(mut self) -> Vec<PatchEvent> {
-        if let Some(whole) = self.whole.take() {
-            self.finish_codex(&whole);
-        } else {
-            for token in self.parser.finish() {
-                self.token(token);
-            }
+    /// Takes the end of the stream: what is open is closed where that cannot be wrong, and a missing closing
+    /// marker of a patch is forgiven.
+    pub fn finish(self) -> Vec<PatchEvent> {
+        let Self { reader, mut engine } = self;
+        match reader {
+            Reader::Patch(mut parser) => engine.tokens(parser.finish()),
+            Reader::Codex(whole) => engine.finish_codex(&whole),
+            Reader::Unified(parser) => engine.tokens(parser.finish()),
+            Reader::Blocks(parser) => engine.block_tokens(parser.finish()),
+            Reader::Tool(parser) => engine.block_tokens(parser.finish()),
+            Reader::Rewrite(parser) => engine.block_tokens(parser.finish()),
         }
-        self.events.push(PatchEvent::Finished(self.summary));
-        self.events
+        engine.finished()
     }
 
     /// Takes an interruption: what was not settled is dropped, and the hunks this cuts are named.
     pub fn abort(mut self) -> Vec<PatchEvent> {
-        self.summary.unclosed = true;
-        match std::mem::replace(&mut self.section, Section::None) {
-            Section::None => {}
-            Section::Update(update) => {
-                let path = update.path;
-                if let Some(hunk) = update.hunk
-                    && !hunk.failed
-                {
-                    let written = hunk.wrote;
-                    self.events.push(PatchEvent::HunkIncomplete {
-                        hunk: hunk.id,
-                        path: path.clone(),
-                        written,
-                    });
-                }
-                if update.move_to.is_some() {
-                    let hunk = self.next_hunk();
-                    self.events.push(PatchEvent::HunkIncomplete { hunk, path, written: false });
-                }
-            }
-            Section::Add(add) => {
-                let Add { hunk, path, .. } = add;
-                self.events.push(PatchEvent::HunkIncomplete { hunk, path, written: false });
-            }
-        }
-        self.events.push(PatchEvent::Finished(self.summary));
-        self.events
-    }
-
-    fn token(&mut self, token: PatchToken) {
-        match token {
-            PatchToken::Prose(text) => self.events.push(PatchEvent::Prose(text)),
-            PatchToken::Began => self.summary.patches += 1,
-            PatchToken::Update { path, move_to } => self.begin_update(&path, move_to),
-            PatchToken::Add { path } => self.begin_add(&path),
-            PatchToken::Delete { path } => self.delete(&path),
-            PatchToken::Heading(text) => {
-                self.end_hunk(false);
-                if let Section::Update(update) = &mut self.section {
-                    update.headings.push(text);
-                }
-            }
-            PatchToken::Line(line) => self.line(line),
-            PatchToken::EndOfFile => self.end_hunk(true),
-            PatchToken::Malformed { line, message } => {
-                self.summary.malformed += 1;
-                if let Section::Add(add) = &mut self.section {
-                    let message = format!("Line {line} of the answer is not part of a patch: {message}.");
-                    add.refused.get_or_insert(Miss::new(MissReason::Malformed, message));
-                }
-                self.events.push(PatchEvent::Malformed { line, message });
-            }
-            PatchToken::Ended { marked } => {
-                self.end_section();
-                self.summary.unclosed |= !marked;
-            }
-        }
-    }
-
-    fn begin_update(&mut self, path: &str, move_to: Option<String>) {
-        self.end_section();
-        let (path, refused) = match normalize_path(path) {
-            Err(error) => (Arc::from(path), Some(Miss::new(MissReason::PathRefused, sentence(&error)))),
-            Ok(path) => {
-                let path: Arc<str> = path.into();
-                let kind = if move_to.is_some() { FileKind::Move } else { FileKind::Update };
-                self.events.push(PatchEvent::FileBegan { path: path.clone(), kind });
-                let refused = match self.files.get(&path) {
-                    Some(file) => {
-                        file.cursor = 0;
-                        None
-                    }
-                    None => Some(no_such_file(&path)),
-                };
-                (path, refused)
-            }
-        };
-        self.section = Section::Update(Box::new(Update {
-            path,
-            refused,
-            move_to,
-            hunks: 0,
-            missed: 0,
-            headings: Vec::new(),
-            hunk: None,
-        }));
-    }
-
-    fn begin_add(&mut self, path: &str) {
-        self.end_section();
-        let hunk = self.next_hunk();
-        let (path, refused) = match normalize_path(path) {
-            Err(error) => (Arc::from(path), Some(Miss::new(MissReason::PathRefused, sentence(&error)))),
-            Ok(path) => {
-                let path: Arc<str> = path.into();
-                self.events.push(PatchEvent::FileBegan { path: path.clone(), kind: FileKind::Add });
-                (path, None)
-            }
-        };
-        self.section = Section::Add(Add { hunk, path, refused, text: String::new() });
-    }
-
-    fn delete(&mut self, path: &str) {
-        self.end_section();
-        let hunk = self.next_hunk();
-        let normal: Arc<str> = match normalize_path(path) {
-            Err(error) => {
-                self.missed(hunk, &Arc::from(path), Miss::new(MissReason::PathRefused, sentence(&error)));
-                return;
-            }
-            Ok(path) => path.into(),
-        };
-        self.events.push(PatchEvent::FileBegan { path: normal.clone(), kind: FileKind::Delete });
-        if self.files.get(&normal).is_none() {
-            self.missed(hunk, &normal, no_such_file(&normal));
-            return;
-        }
-        self.files.remove(&normal);
-        self.events.push(PatchEvent::DeleteFile { hunk, path: normal });
-    }
-
-    fn line(&mut self, line: PatchLine) {
-        match &mut self.section {
-            Section::None => {}
-            Section::Add(add) => {
-                add.text.push_str(&line.text);
-                add.text.push('\n');
-            }
-            Section::Update(update) => {
-                if update.hunk.is_none() {
-                    let table = match update.refused {
-                        None => self.files.get(&update.path).map(|file| file.table.clone()),
-                        Some(_) => None,
-                    };
-                    let headings = std::mem::take(&mut update.headings);
-                    let scope = table.map_or_else(Scope::default, |table| Scope::new(&table, &headings));
-                    let id = HunkId(self.summary.hunks);
-                    self.summary.hunks += 1;
-                    update.hunks += 1;
-                    update.hunk = Some(OpenHunk::new(id, scope));
-                }
-                self.hunk_line(line);
-            }
-        }
-    }
-
-    /// Takes a line of the open hunk, and writes what it settles.
-    fn hunk_line(&mut self, line: PatchLine) {
-        let Section::Update(update) = &mut self.section else { return };
-        let Some(hunk) = &mut update.hunk else { return };
-        if hunk.failed {
-            return;
-        }
-        let Some(file) = (if update.refused.is_none() { self.files.get(&update.path) } else { None }) else {
-            // Reported once the hunk ends.
-            return;
-        };
-        let mut edits = Vec::new();
-        let mut result = Ok(());
-        if let Some(writer) = &mut hunk.writer {
-            result = writer.line(file, &line, &mut edits);
-        } else if line.kind == LineKind::Added {
-            if self.early == Early::Allowed
-                && hunk.lines.iter().all(|earlier| earlier.kind != LineKind::Added)
-                && let Some(place) = hunk.early_place(file)
-            {
-                let mut writer = Writer::new(place);
-                result = hunk
-                    .lines
-                    .iter()
-                    .chain([&line])
-                    .try_for_each(|earlier| writer.line(file, earlier, &mut edits));
-                hunk.writer = Some(writer);
-            }
-        } else {
-            hunk.matcher.push(&file.table, &line.text);
-            if self.early == Early::Allowed
-                && !hunk.aimed
-                && let Some(place) = hunk.matcher.settled_place(&hunk.scope)
-            {
-                hunk.aimed = true;
-                self.events.push(aimed(hunk.id, file, place..place + hunk.matcher.count()));
-            }
-        }
-        if hunk.writer.is_none() {
-            hunk.lines.push(line);
-        }
-        if let Err(miss) = result {
-            self.fail_hunk(miss);
-            return;
-        }
-        hunk.wrote |= !edits.is_empty();
-        let id = hunk.id;
-        self.events.extend(edits.into_iter().map(|edit| edit_event(id, file, edit)));
-    }
-
-    /// Ends the open hunk, locating it now if its place was not settled before.
-    fn end_hunk(&mut self, at_end: bool) {
-        let Section::Update(update) = &mut self.section else { return };
-        let Some(mut hunk) = update.hunk.take() else {
-            if at_end {
-                self.headings_without_lines();
-            }
-            return;
-        };
-        if hunk.failed {
-            return;
-        }
-        let file = if update.refused.is_none() { self.files.get(&update.path) } else { None };
-        let Some(file) = file else {
-            let miss = update.refused.clone().unwrap_or_else(|| no_such_file(&update.path));
-            update.hunk = Some(hunk);
-            self.fail_hunk(miss);
-            self.close_failed();
-            return;
-        };
-        let mut edits = Vec::new();
-        let mut place = None;
-        let result = match hunk.writer.take() {
-            Some(writer) => writer.finish(file, at_end, &mut edits),
-            None => hunk.locate(file, at_end).and_then(|found| {
-                place = Some(found.clone());
-                let mut writer = Writer::new(found.start);
-                hunk.lines.iter().try_for_each(|line| writer.line(file, line, &mut edits))?;
-                writer.finish(file, at_end, &mut edits)
-            }),
-        };
-        match result {
-            Ok(written) => {
-                if let Some(place) = place
-                    && !hunk.aimed
-                {
-                    self.events.push(aimed(hunk.id, file, place));
-                }
-                file.keep(written);
-                let id = hunk.id;
-                self.events.extend(edits.into_iter().map(|edit| edit_event(id, file, edit)));
-                self.events.push(PatchEvent::HunkDone { hunk: id });
-            }
-            Err(miss) => {
-                update.hunk = Some(hunk);
-                self.fail_hunk(miss);
-                self.close_failed();
-            }
-        }
-    }
-
-    /// Reports the failure of the open hunk and skips the rest of it.
-    fn fail_hunk(&mut self, miss: Miss) {
-        let Section::Update(update) = &mut self.section else { return };
-        let Some(hunk) = &mut update.hunk else { return };
-        update.missed += 1;
-        self.summary.missed += 1;
-        hunk.failed = true;
-        hunk.writer = None;
-        hunk.lines = Vec::new();
-        let missed = Missed { hunk: hunk.id, path: update.path.clone(), miss };
-        self.events.push(if hunk.wrote {
-            PatchEvent::HunkReverted(missed)
-        } else {
-            PatchEvent::HunkMissed(missed)
-        });
-    }
-
-    fn close_failed(&mut self) {
-        if let Section::Update(update) = &mut self.section {
-            update.hunk = None;
-        }
-    }
-
-    /// Reports headings that no line followed.
-    fn headings_without_lines(&mut self) {
-        let Section::Update(update) = &mut self.section else { return };
-        if update.headings.is_empty() {
-            return;
-        }
-        update.headings.clear();
-        update.hunks += 1;
-        update.missed += 1;
-        let path = update.path.clone();
-        let hunk = self.next_hunk();
-        self.missed(hunk, &path, Miss::new(MissReason::Malformed, "The hunk has no lines."));
-    }
-
-    fn end_section(&mut self) {
-        self.end_hunk(false);
-        self.headings_without_lines();
-        match std::mem::replace(&mut self.section, Section::None) {
-            Section::None => {}
-            Section::Add(add) => self.end_add(add),
-            Section::Update(update) => self.end_update(*update),
-        }
-    }
-
-    fn end_update(&mut self, update: Update) {
-        let Update { path, refused, move_to, hunks, missed, .. } = update;
-        let Some(move_to) = move_to else {
-            if hunks == 0 {
-                let hunk = self.next_hunk();
-                let nothing = || Miss::new(MissReason::Malformed, "The section has no hunks.");
-                self.missed(hunk, &path, refused.unwrap_or_else(nothing));
-            }
-            return;
-        };
-        let hunk = self.next_hunk();
-        let result = match (refused, normalize_path(&move_to)) {
-            (Some(miss), _) => Err(miss),
-            (None, Err(error)) => Err(Miss::new(MissReason::PathRefused, sentence(&error))),
-            (None, Ok(_)) if missed > 0 => Err(Miss::new(
-                MissReason::SectionIncomplete,
-                format!("`{path}` was not moved, because a hunk of its section was missed."),
-            )),
-            (None, Ok(to)) if *to != *path && self.files.get(&to).is_some() => {
-                Err(Miss::new(MissReason::PathTaken, format!("There is already a document `{to}`.")))
-            }
-            (None, Ok(to)) => Ok(to),
-        };
-        match result {
-            Err(miss) => self.missed(hunk, &path, miss),
-            Ok(to) if *to == *path => self.events.push(PatchEvent::HunkDone { hunk }),
-            Ok(to) => {
-                self.files.rename(&path, &to);
-                self.events.push(PatchEvent::MoveFile { hunk, from: path, to: to.into() });
-            }
-        }
-    }
-
-    /// Writes the file of a section; one that exists is changed by the smallest edits.
-    fn end_add(&mut self, add: Add) {
-        let Add { hunk, path, refused, text } = add;
-        if let Some(miss) = refused {
-            self.missed(hunk, &path, miss);
-            return;
-        }
-        let Some(file) = self.files.get(&path) else {
-            self.files.add(&path, text.as_str().into());
-            self.events.push(PatchEvent::AddFile { hunk, path, text });
-            return;
-        };
-        if !file.runs.is_empty() {
-            let message = format!("`{path}` was already changed by an earlier hunk of this answer.");
-            self.missed(hunk, &path, Miss::new(MissReason::Overlap, message));
-            return;
-        }
-        file.runs.push(0..file.table.len());
-        file.terminated = true;
-        self.events.extend(replace_events(hunk, file, &text));
-    }
-
-    fn next_hunk(&mut self) -> HunkId {
-        let hunk = HunkId(self.summary.hunks);
-        self.summary.hunks += 1;
-        hunk
-    }
-
-    fn missed(&mut self, hunk: HunkId, path: &Arc<str>, miss: Miss) {
-        self.summary.missed += 1;
-        self.events.push(PatchEvent::HunkMissed(Missed { hunk, path: path.clone(), miss }));
-    }
-}
-
-fn aimed(hunk: HunkId, file: &OpenFile, lines: Range<u32>) -> PatchEvent {
-    let range = file.table.utf16_start_of(lines.start)..file.table.utf16_start_of(lines.end);
-    PatchEvent::HunkAimed { hunk, path: file.path.clone(), base_line: lines.start + 1, range }
-}
-
-fn edit_event(hunk: HunkId, file: &OpenFile, edit: TextEdit) -> PatchEvent {
-    let delete = file.table.index().utf16_range(&edit.range).expect("edits lie between characters");
-    let insert_at = delete.start;
-    PatchEvent::Edit { hunk, path: file.path.clone(), delete, insert_at, insert: edit.replacement }
-}
-
-fn no_such_file(path: &str) -> Miss {
-    Miss::new(MissReason::NoSuchFile, format!("There is no document `{path}`."))
-}
-
-/// An error as a sentence of its own.
-fn sentence(error: &crate::patch::PathRefused) -> String {
-    let text = error.to_string();
-    let mut characters = text.chars();
-    match characters.next() {
-        Some(first) => format!("{}{}.", first.to_uppercase(), characters.as_str()),
-        None => text,
+        self.engine.abort();
+        self.engine.finished()
     }
 }

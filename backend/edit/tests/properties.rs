@@ -9,7 +9,9 @@ use std::sync::Arc;
 
 use ensemble_edit::patch::parser::PatchParser;
 use ensemble_edit::replay::PatchedFiles;
-use ensemble_edit::{EditScript, Mode, PatchEvent, PatchStream, TextEdit, TextIndex, apply_patch, diff};
+use ensemble_edit::{
+    EditScript, EditStream, Format, Mode, PatchEvent, TextEdit, TextIndex, apply_patch, diff,
+};
 use proptest::prelude::*;
 
 const PATH: &str = "src/a.py";
@@ -103,7 +105,8 @@ fn files(text: &str) -> BTreeMap<String, String> {
 /// The events of a stream that is cut at the given places, with pieces of prose joined.
 fn streamed(base: &str, patch: &str, cuts: &[prop::sample::Index]) -> Vec<PatchEvent> {
     let base: Arc<str> = base.into();
-    let mut stream = PatchStream::new(Mode::Unique, move |path| (path == PATH).then(|| Arc::clone(&base)));
+    let mut stream =
+        EditStream::new(Format::Patch(Mode::Unique), move |path| (path == PATH).then(|| Arc::clone(&base)));
     let boundaries: Vec<usize> = patch.char_indices().map(|(at, _)| at).chain([patch.len()]).collect();
     let mut cuts: Vec<usize> = cuts.iter().map(|cut| boundaries[cut.index(boundaries.len())]).collect();
     cuts.sort_unstable();
@@ -220,7 +223,7 @@ proptest! {
         let boundaries: Vec<usize> = patch.char_indices().map(|(at, _)| at).collect();
         let cut = boundaries[cut.index(boundaries.len())];
         let shared: Arc<str> = base.as_str().into();
-        let mut stream = PatchStream::new(Mode::Unique, move |_| Some(Arc::clone(&shared)));
+        let mut stream = EditStream::new(Format::Patch(Mode::Unique), move |_| Some(Arc::clone(&shared)));
         let mut events = stream.push(&patch[..cut]);
         events.extend(stream.abort());
         let all = streamed(&base, &patch, &[]);

@@ -1,8 +1,9 @@
-//! The scenarios of `tests/scenarios/patch`: folders with files before, a patch, and files after.
+//! The scenarios of `tests/scenarios`: folders with files before, a model's answer, and files after.
 //!
-//! A case is `before/`, `patch.txt`, `after/`, and optionally `report.txt`, with one line per hunk that was
-//! missed: its number, the reason, and the lines concerned. A missing folder means no files. A patch with
-//! prose around it is a whole answer of a model. Adding a case needs no Rust.
+//! The folder above a case names the format. A case is `before/`, `answer.txt` (`patch.txt` for patches),
+//! `after/`, and optionally `report.txt`, with one line per hunk that was missed: its number, the reason, and
+//! the lines concerned. Where one document or a part of it is rewritten, `target.txt` has its path, and the
+//! ends of the part in UTF-16 units. A missing folder means no files. Adding a case needs no Rust.
 //!
 //! Every case runs as one piece, streamed in several splits, and must give the same files each time.
 
@@ -15,24 +16,32 @@ use std::path::Path;
 use std::sync::Arc;
 
 use ensemble_edit::replay::PatchedFiles;
-use ensemble_edit::{Mode, PatchEvent, PatchStream, apply_patch};
+use ensemble_edit::{EditStream, Format, Mode, PatchEvent, Utf16Offset, apply_answer};
 
 type Files = BTreeMap<String, String>;
 
+/// How many cases there are at least, so that none is lost unseen.
+const LEAST_CASES: usize = 100;
+
 #[test]
 fn every_scenario_gives_its_files_and_its_report() {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios/patch");
-    let mut cases: Vec<_> = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let folders = fs::read_dir(&root).unwrap().map(|entry| entry.unwrap().path());
+    let folders = folders.filter(|path| path.is_dir());
+    let cases = folders.flat_map(|folder| fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()));
+    let mut cases: Vec<_> = cases.collect();
     cases.sort();
-    assert!(cases.len() >= 25, "only {} scenarios in {}", cases.len(), root.display());
+    assert!(cases.len() >= LEAST_CASES, "only {} scenarios in {}", cases.len(), root.display());
     let mut failures = String::new();
     for case in &cases {
-        let name = case.file_name().unwrap().to_string_lossy();
+        let name = case.strip_prefix(&root).unwrap().display().to_string();
         let before = read_tree(&case.join("before"));
         let after = read_tree(&case.join("after"));
         let report = fs::read_to_string(case.join("report.txt")).unwrap_or_default();
-        let patch = fs::read_to_string(case.join("patch.txt")).unwrap();
-        let batch = apply_patch(&before, &patch, Mode::Unique);
+        let answer = if name.starts_with("patch") { "patch.txt" } else { "answer.txt" };
+        let answer = fs::read_to_string(case.join(answer)).unwrap();
+        let format = format_of(case);
+        let batch = apply_answer(&before, format.clone(), &answer);
         let mut check = |how: &str, files: Files, found: String| {
             if files != after || found != report {
                 writeln!(failures, "{name}, {how}: {files:#?}\nexpected {after:#?}").unwrap();
@@ -41,7 +50,7 @@ fn every_scenario_gives_its_files_and_its_report() {
         };
         check("as a whole", batch.files, report_of(&batch.events));
         for step in [1, 2, 5, 17, usize::MAX] {
-            let events = stream(&before, &patch, step);
+            let events = stream(&before, format.clone(), &answer, step);
             let mut files = PatchedFiles::new(&before);
             for event in &events {
                 files.apply(event).unwrap();
@@ -52,12 +61,30 @@ fn every_scenario_gives_its_files_and_its_report() {
     assert!(failures.is_empty(), "{failures}");
 }
 
-/// All events of a patch that arrives a few characters at a time.
-fn stream(before: &Files, patch: &str, step: usize) -> Vec<PatchEvent> {
+/// The format the folder of a case names.
+fn format_of(case: &Path) -> Format {
+    let target = fs::read_to_string(case.join("target.txt")).unwrap_or_default();
+    let mut target = target.split_whitespace();
+    let path = target.next().unwrap_or_default().to_owned();
+    let mut at = || Utf16Offset(target.next().unwrap().parse().unwrap());
+    match case.parent().unwrap().file_name().unwrap().to_str().unwrap() {
+        "patch" => Format::Patch(Mode::Unique),
+        "unified" => Format::UnifiedDiff,
+        "blocks" => Format::Blocks,
+        "tool" => Format::Tool,
+        "files" => Format::Files,
+        "document" => Format::Document { path },
+        "region" => Format::Region { path, range: at()..at() },
+        other => panic!("no format is called {other}"),
+    }
+}
+
+/// All events of an answer that arrives a few characters at a time.
+fn stream(before: &Files, format: Format, answer: &str, step: usize) -> Vec<PatchEvent> {
     let texts: BTreeMap<String, Arc<str>> =
         before.iter().map(|(path, text)| (path.clone(), Arc::from(text.as_str()))).collect();
-    let mut stream = PatchStream::new(Mode::Unique, move |path| texts.get(path).cloned());
-    let characters: Vec<char> = patch.chars().collect();
+    let mut stream = EditStream::new(format, move |path| texts.get(path).cloned());
+    let characters: Vec<char> = answer.chars().collect();
     let mut events = Vec::new();
     for piece in characters.chunks(step.min(characters.len().max(1))) {
         events.extend(stream.push(&piece.iter().collect::<String>()));
@@ -79,6 +106,7 @@ fn report_of(events: &[PatchEvent]) -> String {
                 report.push('\n');
             }
             PatchEvent::Malformed { line, .. } => writeln!(report, "line {line} malformed").unwrap(),
+            PatchEvent::HunkIncomplete { hunk, .. } => writeln!(report, "{hunk} incomplete").unwrap(),
             _ => {}
         }
     }

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use ensemble_edit::{HunkId, MissReason, Mode, PatchEvent, PatchStream, Utf16Offset};
+use ensemble_edit::{EditStream, Format, HunkId, MissReason, Mode, PatchEvent, Utf16Offset};
 
 const BASE: &str = "fn a() {\n    one();\n}\n\nfn b() {\n    two();\n}\n";
 
-fn stream(mode: Mode) -> PatchStream {
-    PatchStream::new(mode, |path| (path == "a.rs").then(|| Arc::from(BASE)))
+fn stream(mode: Mode) -> EditStream {
+    EditStream::new(Format::Patch(mode), |path| (path == "a.rs").then(|| Arc::from(BASE)))
 }
 
 fn shown(events: &[PatchEvent]) -> Vec<String> {
@@ -148,7 +148,7 @@ fn codex_mode_settles_at_the_end() {
 /// Positions are UTF-16 units of the base text.
 #[test]
 fn positions_count_utf16_units() {
-    let mut stream = PatchStream::new(Mode::Unique, |_| Some(Arc::from("😀\nx\n")));
+    let mut stream = EditStream::new(Format::Patch(Mode::Unique), |_| Some(Arc::from("😀\nx\n")));
     let events = stream.push("*** Begin Patch\n*** Update File: a\n 😀\n+y\n");
     let Some(PatchEvent::Edit { insert_at, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!(*insert_at, Utf16Offset(3));

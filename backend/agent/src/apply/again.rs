@@ -4,7 +4,7 @@
 //! there on their texts as they are now are what positions refer to. Nothing but what was missed is wanted: the
 //! other documents cannot be changed, and none is made, deleted or moved.
 
-use ensemble_edit::{Miss, Mode, PatchStream};
+use ensemble_edit::{EditStream, Format, Miss, Mode};
 use ensemble_model::{EventStream, InputItem};
 use ensemble_protocol::id::{DocumentId, HunkId};
 use ensemble_sync::anchor::BaseText;
@@ -115,7 +115,8 @@ impl Applier {
             }
         }
         let texts = context::texts(documents);
-        self.stream = Some(PatchStream::new(Mode::default(), move |path| texts.get(path).cloned()));
+        self.stream =
+            Some(EditStream::new(Format::Patch(Mode::default()), move |path| texts.get(path).cloned()));
         self.first_hunk += self.hunks_of_answer;
         self.which = Try::SecondInSilence;
         self.inputs.clear();

@@ -365,7 +365,7 @@ impl PatchParser {
 }
 
 /// Appends prose, joined with prose in front of it.
-fn push_prose(tokens: &mut Vec<PatchToken>, text: &str) {
+pub(crate) fn push_prose(tokens: &mut Vec<PatchToken>, text: &str) {
     if text.is_empty() {
         return;
     }
@@ -376,12 +376,12 @@ fn push_prose(tokens: &mut Vec<PatchToken>, text: &str) {
     }
 }
 
-fn added(text: &str) -> PatchToken {
+pub(crate) fn added(text: &str) -> PatchToken {
     PatchToken::Line(PatchLine { kind: LineKind::Added, text: text.to_owned(), bare: false })
 }
 
 /// A kept or removed line by its sign; a line without a sign counts as kept.
-fn kept(line: &str) -> PatchToken {
+pub(crate) fn kept(line: &str) -> PatchToken {
     let (kind, text, bare) = match line.as_bytes().first() {
         Some(b' ') => (LineKind::Kept, &line[1..], false),
         Some(b'-') => (LineKind::Removed, &line[1..], false),

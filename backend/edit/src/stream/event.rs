@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::hunk::{HunkId, Missed};
+use crate::hunk::{Agreement, HunkId, Missed};
 use crate::patch::FileKind;
 use crate::position::Utf16Offset;
 
@@ -27,8 +27,10 @@ pub enum PatchEvent {
         path: Arc<str>,
         /// The line it starts at, counted from 1, unchanged lines included.
         base_line: u32,
-        /// The lines of the base text known to belong to it so far.
+        /// What of the base text is known to belong to it so far.
         range: Range<Utf16Offset>,
+        /// How exactly that agrees with the hunk.
+        agreement: Agreement,
     },
     /// A hunk changes its file; several per hunk.
     Edit {

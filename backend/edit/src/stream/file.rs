@@ -16,8 +16,8 @@ pub type Lookup = Box<dyn FnMut(&str) -> Option<Arc<str>> + Send>;
 pub(super) struct OpenFile {
     pub(super) path: Arc<str>,
     pub(super) table: Arc<LineTable>,
-    /// What finished hunks replaced or where they inserted, as lines of the base text.
-    pub(super) runs: Vec<Range<u32>>,
+    /// What finished hunks replaced or where they inserted.
+    pub(super) claims: Claims,
     /// Whether a finished hunk wrote the missing line end of the last line.
     pub(super) terminated: bool,
     /// The first line of the last finished hunk of this section. The next one is taken to start behind it,
@@ -28,19 +28,62 @@ pub(super) struct OpenFile {
 impl OpenFile {
     fn new(path: Arc<str>, text: Arc<str>) -> Self {
         let table = Arc::new(LineTable::new(text));
-        Self { path, table, runs: Vec::new(), terminated: false, cursor: 0 }
+        Self { path, table, claims: Claims::default(), terminated: false, cursor: 0 }
     }
 
     /// Whether a finished hunk replaced a line.
     pub(super) fn is_replaced(&self, line: u32) -> bool {
-        self.runs.iter().any(|run| run.contains(&line))
+        line < self.table.len() && self.claims.is_replaced(self.table.start_of(line))
     }
 
     /// Takes note of a finished hunk.
     pub(super) fn keep(&mut self, written: Written) {
-        self.runs.extend(written.runs);
+        self.claims.extend(written.claims);
         self.terminated |= written.terminated;
         self.cursor = written.start;
+    }
+}
+
+/// Stretches of a base text that finished hunks replaced, and places where they inserted.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Claims {
+    /// In bytes of the base text, in order; they do not overlap, so their ends are in order too.
+    ranges: Vec<Range<usize>>,
+}
+
+impl Claims {
+    /// Whether nothing was written yet.
+    pub(super) fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Whether the character at a byte was replaced.
+    pub(super) fn is_replaced(&self, at: usize) -> bool {
+        self.overlaps(&(at..at + 1))
+    }
+
+    /// Whether a part of a stretch was replaced.
+    pub(super) fn overlaps(&self, range: &Range<usize>) -> bool {
+        let first = self.ranges.partition_point(|earlier| earlier.end <= range.start);
+        self.ranges[first..].iter().take_while(|earlier| earlier.start < range.end).any(|run| !run.is_empty())
+    }
+
+    /// Whether a stretch meets an earlier one so that the order of both would be unclear.
+    ///
+    /// Behind an earlier one the order of the events is the order of the text. In front of it, it is only
+    /// unimportant when something lies between.
+    pub(super) fn meets(&self, range: &Range<usize>) -> bool {
+        let first = self.ranges.partition_point(|earlier| earlier.end <= range.start);
+        self.ranges.get(first).is_some_and(|earlier| earlier.start <= range.end)
+    }
+
+    /// Takes stretches that meet none of the earlier ones.
+    pub(super) fn extend(&mut self, ranges: impl IntoIterator<Item = Range<usize>>) {
+        for range in ranges {
+            let key = (range.start, range.end);
+            let at = self.ranges.partition_point(|earlier| (earlier.start, earlier.end) <= key);
+            self.ranges.insert(at, range);
+        }
     }
 }
 

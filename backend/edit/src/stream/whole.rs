@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use super::PatchEvent;
+use super::engine::{Engine, edit_event};
 use super::file::OpenFile;
-use super::{PatchEvent, PatchStream, edit_event};
 use crate::diff::diff;
-use crate::hunk::HunkId;
+use crate::hunk::{Agreement, HunkId};
 use crate::patch::{FileKind, codex, normalize_path};
 
-impl PatchStream {
+impl Engine {
     /// Does everything at once, as the Codex command line tool does.
     pub(super) fn finish_codex(&mut self, whole: &str) {
         let sections = match codex::parse(whole) {
@@ -56,7 +57,7 @@ impl PatchStream {
         }
         if let Some(failure) = failure {
             let hunk = self.next_hunk();
-            self.missed(hunk, &failure.path.into(), failure.miss);
+            self.missed(hunk, &failure.path.into(), failure.miss, None);
         }
     }
 }
@@ -71,7 +72,8 @@ pub(super) fn replace_events(hunk: HunkId, file: &OpenFile, text: &str) -> Vec<P
             .utf16_range(&(first.range.start..last.range.end))
             .expect("edits are in order and lie between characters");
         let base_line = index.line_column_of(range.start).map_or(1, |at| at.line + 1);
-        events.push(PatchEvent::HunkAimed { hunk, path: file.path.clone(), base_line, range });
+        let (path, agreement) = (file.path.clone(), Agreement::Exact);
+        events.push(PatchEvent::HunkAimed { hunk, path, base_line, range, agreement });
     }
     events.extend(edits.into_iter().map(|edit| edit_event(hunk, file, edit)));
     events.push(PatchEvent::HunkDone { hunk });

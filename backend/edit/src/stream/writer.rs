@@ -5,6 +5,9 @@ use std::ops::Range;
 use super::file::OpenFile;
 use crate::diff::diff;
 use crate::hunk::{Miss, MissReason};
+use crate::indent::Shift;
+use crate::lines::LineTable;
+use crate::locate::nearest::is_alike;
 use crate::locate::{contradiction, is_at_end};
 use crate::patch::{LineKind, PatchLine};
 use crate::text_edit::TextEdit;
@@ -25,8 +28,10 @@ pub(super) struct Writer {
     inserted_at: Option<u32>,
     /// Empty lines without sign that the text does not have: fine at the end of the hunk only.
     separators: u32,
-    /// The runs written so far, as lines of the base text.
-    runs: Vec<Range<u32>>,
+    /// What was written so far.
+    claims: Vec<Range<usize>>,
+    /// How the text is indented at the last line with text, compared with the hunk.
+    shift: Option<Shift>,
     /// Whether this hunk wrote the missing line end of the last line.
     terminated: bool,
 }
@@ -40,21 +45,22 @@ struct Run {
 /// What a finished hunk leaves behind for the hunks after it.
 #[derive(Debug)]
 pub(super) struct Written {
-    pub(super) runs: Vec<Range<u32>>,
+    pub(super) claims: Vec<Range<usize>>,
     pub(super) terminated: bool,
     pub(super) start: u32,
 }
 
 impl Writer {
-    /// A hunk that starts at a line of the base text.
-    pub(super) fn new(at: u32) -> Self {
+    /// A hunk that starts at a line of the base text, and how that text is indented there.
+    pub(super) fn new(at: u32, shift: Option<Shift>) -> Self {
         Self {
             start: at,
             at,
             run: None,
             inserted_at: None,
             separators: 0,
-            runs: Vec::new(),
+            claims: Vec::new(),
+            shift,
             terminated: false,
         }
     }
@@ -76,12 +82,15 @@ impl Writer {
         if line.kind == LineKind::Added {
             return self.add(file, &line.text, edits);
         }
-        if !self.matches(file, line) {
+        // The place is known, so a kept line may be quoted a little wrong; what goes may not.
+        let is_alike = |table: &LineTable| self.at < table.len() && is_alike(table.line(self.at), &line.text);
+        if !self.matches(file, line) && (line.kind != LineKind::Kept || !is_alike(&file.table)) {
             return Err(contradiction(&file.table, &file.path, self.at, &line.text));
         }
         if file.is_replaced(self.at) {
             return Err(overlap(file, self.at));
         }
+        self.shift = Shift::between(&line.text, file.table.line(self.at)).or(self.shift.take());
         if line.kind == LineKind::Kept {
             self.end_run(file, edits)?;
         } else if self.run.is_none() {
@@ -107,7 +116,7 @@ impl Writer {
             );
             return Err(Miss { lines: vec![self.at + 1], ..Miss::new(MissReason::NotFound, message) });
         }
-        Ok(Written { runs: self.runs, terminated: self.terminated, start: self.start })
+        Ok(Written { claims: self.claims, terminated: self.terminated, start: self.start })
     }
 
     fn matches(&self, file: &OpenFile, line: &PatchLine) -> bool {
@@ -121,6 +130,7 @@ impl Writer {
 
     fn add(&mut self, file: &OpenFile, text: &str, edits: &mut Vec<TextEdit>) -> Result<(), Miss> {
         let table = &file.table;
+        let text = &self.shift.as_ref().map_or_else(|| text.to_owned(), |shift| shift.apply(text));
         if let Some(run) = &mut self.run {
             run.added.push_str(text);
             run.added.push_str(table.usual_line_end());
@@ -157,18 +167,16 @@ impl Writer {
 
     /// Takes a run for this hunk, unless an earlier hunk wrote there and the order would be unclear.
     fn claim(&mut self, file: &OpenFile, lines: Range<u32>) -> Result<(), Miss> {
-        // Behind an earlier run the order of the events is the order of the text. In front of it, it is
-        // only unimportant when at least a line lies between.
-        let meets = |earlier: &Range<u32>| lines.start < earlier.end && lines.end >= earlier.start;
-        if file.runs.iter().any(meets) {
+        let bytes = file.table.start_of(lines.start)..file.table.start_of(lines.end);
+        if file.claims.meets(&bytes) {
             return Err(overlap(file, lines.start));
         }
-        self.runs.push(lines);
+        self.claims.push(bytes);
         Ok(())
     }
 }
 
-fn overlap(file: &OpenFile, line: u32) -> Miss {
+pub(super) fn overlap(file: &OpenFile, line: u32) -> Miss {
     let message = format!(
         "Line {} of `{}` was already changed by an earlier hunk of this answer. Put both changes into one hunk.",
         line + 1,

@@ -1,0 +1,11 @@
+class A:
+    def run(self):
+        x = 1
+        return x
+
+class B:
+    def run(self):
+        y = 2
+        if y:
+            y = 3
+        return y

@@ -1,0 +1,6 @@
+func f() {
+	if x {
+		y()
+		return 2
+	}
+}

@@ -1,0 +1,3 @@
+select 1;
+++ second
+select 2;

@@ -1,0 +1,3 @@
+select 1;
+-- first
+select 2;
