@@ -119,8 +119,12 @@ apply-patch-scenarios: ## Runs a folder of patch scenarios: make apply-patch-sce
 # Patches for each count of context lines, as many as the promise says.
 PATCHES ?= 10000
 .PHONY: random-patches
-random-patches: ## Random patches of this project's own sources; none may land in a wrong place
-	$(CARGO) run --locked -q --profile quick -p ensemble-edit --example random_patches -- backend $(PATCHES)
+random-patches: ## Random edits of real sources in every format; none may land in a wrong place: DIR=... names others
+	$(CARGO) run --locked -q --profile quick -p ensemble-edit --example random_patches -- $(or $(DIR),backend) $(PATCHES)
+
+.PHONY: bench-edit
+bench-edit: ## What comparing and placing costs, beside the crate `similar` alone
+	$(CARGO) bench --locked -q --profile quick -p ensemble-edit --bench diff
 
 .PHONY: bench
 bench: ## Benchmarks and latencies, with the release profile; one of them: make bench ARGS=fanout

@@ -1,8 +1,8 @@
 //! Tries random edits of real source files: `random_patches FOLDER [COUNT]`.
 //!
-//! For each count of context lines it cuts COUNT perfect patches of 1 to 3 places out of files below the
-//! folder, and prints how many were applied as meant, elsewhere, or refused, in both modes. Fails when the
-//! default mode ever changes a wrong place.
+//! For each count of context lines it makes COUNT random edits of 1 to 3 places of files below the folder,
+//! says each as a perfect answer in every format that names places by their text, and prints how many were
+//! applied as meant, elsewhere, or refused. Fails when any but Codex's own rules ever change a wrong place.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -15,11 +15,13 @@ use anyhow::{Context, Result, bail};
 use ensemble_edit::replay::PatchedFiles;
 use ensemble_edit::{EditStream, Format, Mode, PatchEvent, apply_patch};
 
-const PATH: &str = "file";
+const PATH: &str = "src/file.rs";
 /// Files outside these sizes, in lines, are not used.
 const FILE_LINES: std::ops::RangeInclusive<usize> = 20..=5_000;
 /// Enough different files for any count.
 const MAX_FILES: usize = 2_000;
+/// The most lines of context.
+const MAX_CONTEXT: usize = 3;
 
 /// A small generator, so that a run can be repeated.
 struct Random(u64);
@@ -33,62 +35,108 @@ impl Random {
     }
 }
 
+/// One place of an edit: its first line from zero, its context and removed lines, and what they become.
+struct Place<'a> {
+    start: usize,
+    before: &'a [&'a str],
+    removed: &'a [&'a str],
+    added: Vec<String>,
+    behind: &'a [&'a str],
+}
+
+/// What came of the answers in one format.
+#[derive(Clone, Copy, Default)]
+struct Tally {
+    right: usize,
+    wrong: usize,
+    refused: usize,
+    early: usize,
+}
+
 fn main() -> Result<ExitCode> {
     let folder = std::env::args().nth(1).context("give a folder of source files")?;
     let count: usize = std::env::args().nth(2).map_or(Ok(1_000), |count| count.parse())?;
-    let files = source_files(Path::new(&folder))?;
+    Ok(if try_folder(Path::new(&folder), count)? == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Tries so many edits for each count of context lines, prints what came of them, and says how many changed a
+/// wrong place.
+pub(crate) fn try_folder(folder: &Path, count: usize) -> Result<usize> {
+    let files = source_files(folder)?;
     if files.is_empty() {
-        bail!("`{folder}` has no source files");
+        bail!("`{}` has no source files", folder.display());
     }
-    println!("{} files, {count} patches for each count of context lines", files.len());
-    println!("context  mode    right   wrong  refused  written early");
+    let formats = [
+        ("codex", Format::Patch(Mode::Codex)),
+        ("patch", Format::Patch(Mode::Unique)),
+        ("unified", Format::UnifiedDiff),
+        ("blocks", Format::Blocks),
+        ("tool", Format::Tool),
+    ];
+    println!("{} files, {count} edits for each count of context lines", files.len());
+    println!("context  format     right   wrong  refused   share  written early");
     let mut wrong_places = 0;
-    for context in 0..=3 {
+    for context in 0..=MAX_CONTEXT {
         let mut random = Random(0x9E37_79B9_7F4A_7C15);
-        let mut tallies = [[0usize; 4]; 2];
+        let mut tallies = [Tally::default(); 5];
         let mut made = 0;
         while made < count {
             let text = &files[random.below(files.len())];
-            let Some((patch, meant)) = random_patch(&mut random, text, context) else { continue };
+            let lines: Vec<&str> = text.lines().collect();
+            let Some((places, meant)) = random_edit(&mut random, &lines, context) else { continue };
             made += 1;
             let before = BTreeMap::from([(PATH.to_owned(), text.clone())]);
-            let codex = apply_patch(&before, &patch, Mode::Codex);
-            tally(&mut tallies[0], &codex.files[PATH], &meant, codex.missed.is_empty());
-            let (after, complete, early) = streamed(&before, &patch);
-            tally(&mut tallies[1], &after, &meant, complete);
-            tallies[1][3] += usize::from(early);
+            for ((_, format), tally) in formats.iter().zip(&mut tallies) {
+                let answer = answer(format, &places);
+                if *format == Format::Patch(Mode::Codex) {
+                    let codex = apply_patch(&before, &answer, Mode::Codex);
+                    tally.count(&codex.files[PATH], &meant, codex.missed.is_empty());
+                } else {
+                    let (after, complete, early) = streamed(&before, format, &answer);
+                    tally.count(&after, &meant, complete);
+                    tally.early += usize::from(early);
+                }
+            }
         }
-        for (name, [right, wrong, refused, early]) in ["codex", "unique"].iter().zip(tallies) {
-            println!("{context:>7}  {name:<6} {right:>6}  {wrong:>6}  {refused:>7}  {early:>13}");
+        for ((name, format), tally) in formats.iter().zip(tallies) {
+            let Tally { right, wrong, refused, early } = tally;
+            let share = refused as f64 * 100.0 / count as f64;
+            println!("{context:>7}  {name:<8} {right:>7} {wrong:>7} {refused:>8} {share:>6.2}% {early:>14}");
+            if *format != Format::Patch(Mode::Codex) {
+                wrong_places += wrong;
+            }
         }
-        wrong_places += tallies[1][1];
     }
-    Ok(if wrong_places == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(wrong_places)
 }
 
-fn tally(tally: &mut [usize; 4], after: &str, meant: &str, complete: bool) {
-    let index = match (complete, after == meant) {
-        (true, true) => 0,
-        (true, false) => 1,
-        (false, _) => 2,
-    };
-    tally[index] += 1;
+impl Tally {
+    fn count(&mut self, after: &str, meant: &str, complete: bool) {
+        *(match (complete, after == meant) {
+            (true, true) => &mut self.right,
+            (true, false) => &mut self.wrong,
+            (false, _) => &mut self.refused,
+        }) += 1;
+    }
 }
 
-/// Applies a patch as it arrives, seven characters at a time: the text, whether no hunk was missed, and
+/// Applies an answer as it arrives, seven characters at a time: the text, whether nothing was missed, and
 /// whether any text was written before the last line of its hunk arrived.
-fn streamed(before: &BTreeMap<String, String>, patch: &str) -> (String, bool, bool) {
+fn streamed(before: &BTreeMap<String, String>, format: &Format, answer: &str) -> (String, bool, bool) {
     let base: Arc<str> = before[PATH].as_str().into();
-    let mut stream = EditStream::new(Format::Patch(Mode::Unique), move |_| Some(Arc::clone(&base)));
+    let mut stream = EditStream::new(format.clone(), move |_| Some(Arc::clone(&base)));
     let mut files = PatchedFiles::new(before);
     let mut complete = true;
     let mut early = false;
-    let characters: Vec<char> = patch.chars().collect();
+    let characters: Vec<char> = answer.chars().collect();
     let mut settle = |events: Vec<PatchEvent>| {
         early |= matches!(events.last(), Some(PatchEvent::Edit { .. }));
         for event in &events {
             files.apply(event).expect("the stream works on the same text");
-            complete &= !matches!(event, PatchEvent::HunkMissed(_) | PatchEvent::HunkReverted(_));
+            complete &= !matches!(
+                event,
+                PatchEvent::HunkMissed(_) | PatchEvent::HunkReverted(_) | PatchEvent::Malformed { .. }
+            );
         }
     };
     for piece in characters.chunks(7) {
@@ -99,12 +147,15 @@ fn streamed(before: &BTreeMap<String, String>, patch: &str) -> (String, bool, bo
     (text, complete, early)
 }
 
-/// A perfect patch of 1 to 3 places with lines of context, and the text it means.
-fn random_patch(random: &mut Random, text: &str, context: usize) -> Option<(String, String)> {
-    let lines: Vec<&str> = text.lines().collect();
+/// A random edit of 1 to 3 places with lines of context, and the text it means.
+fn random_edit<'a>(
+    random: &mut Random,
+    lines: &'a [&'a str],
+    context: usize,
+) -> Option<(Vec<Place<'a>>, String)> {
     let mut starts: Vec<usize> = (0..=random.below(3)).map(|_| random.below(lines.len())).collect();
     starts.sort_unstable();
-    let mut patch = format!("*** Begin Patch\n*** Update File: {PATH}\n");
+    let mut places = Vec::new();
     let mut after = String::new();
     let mut copied = 0;
     for start in starts {
@@ -116,33 +167,98 @@ fn random_patch(random: &mut Random, text: &str, context: usize) -> Option<(Stri
         if (removed, added) == (0, 0) || (context == 0 && removed == 0) {
             continue;
         }
-        patch.push_str("@@\n");
-        for line in &lines[start.saturating_sub(context)..start] {
-            writeln!(patch, " {line}").ok()?;
-        }
-        for line in &lines[start..start + removed] {
-            writeln!(patch, "-{line}").ok()?;
-        }
-        for line in &lines[copied..start] {
-            writeln!(after, "{line}").ok()?;
-        }
-        for number in 0..added {
-            writeln!(patch, "+added {number} at {start}").ok()?;
-            writeln!(after, "added {number} at {start}").ok()?;
-        }
+        let added: Vec<String> = (0..added).map(|number| format!("added {number} at {start}")).collect();
+        push_lines(&mut after, "", &lines[copied..start]);
+        push_lines(&mut after, "", &added);
         copied = start + removed;
-        for line in &lines[copied..(copied + context).min(lines.len())] {
-            writeln!(patch, " {line}").ok()?;
+        places.push(Place {
+            start: start.saturating_sub(context),
+            before: &lines[start.saturating_sub(context)..start],
+            removed: &lines[start..copied],
+            added,
+            behind: &lines[copied..(copied + context).min(lines.len())],
+        });
+    }
+    push_lines(&mut after, "", &lines[copied..]);
+    (!places.is_empty()).then_some((places, after))
+}
+
+fn push_line(text: &mut String, sign: &str, line: &str) {
+    text.push_str(sign);
+    text.push_str(line);
+    text.push('\n');
+}
+
+fn push_lines<'a, L: AsRef<str> + 'a>(text: &mut String, sign: &str, lines: impl IntoIterator<Item = &'a L>) {
+    for line in lines {
+        push_line(text, sign, line.as_ref());
+    }
+}
+
+/// A perfect answer.
+fn answer(format: &Format, places: &[Place<'_>]) -> String {
+    let hunks = |heading: fn(&Place<'_>) -> String| {
+        let mut text = String::new();
+        for place in places {
+            push_line(&mut text, "", &heading(place));
+            push_lines(&mut text, " ", place.before);
+            push_lines(&mut text, "-", place.removed);
+            push_lines(&mut text, "+", &place.added);
+            push_lines(&mut text, " ", place.behind);
+        }
+        text
+    };
+    let texts = |place: &Place<'_>| {
+        let (mut old, mut new) = (String::new(), String::new());
+        push_lines(&mut old, "", place.before.iter().chain(place.removed).chain(place.behind));
+        push_lines(&mut new, "", place.before);
+        push_lines(&mut new, "", &place.added);
+        push_lines(&mut new, "", place.behind);
+        (old, new)
+    };
+    let mut text = String::new();
+    match format {
+        Format::UnifiedDiff => {
+            // Models count badly, so every number is wrong.
+            let heading =
+                |place: &Place<'_>| format!("@@ -{},9 +{},9 @@", place.start + 100_000, place.start);
+            let _ = write!(text, "--- a/{PATH}\n+++ b/{PATH}\n{}", hunks(heading));
+        }
+        Format::Blocks => {
+            for (old, new) in places.iter().map(texts) {
+                let _ = writeln!(text, "{PATH}\n<<<<<<< SEARCH\n{old}=======\n{new}>>>>>>> REPLACE");
+            }
+        }
+        Format::Tool => {
+            let edits: Vec<String> = places
+                .iter()
+                .map(texts)
+                .map(|(old, new)| format!("{{\"old_text\":{},\"new_text\":{}}}", json(&old), json(&new)))
+                .collect();
+            let _ = write!(text, "{{\"path\":\"{PATH}\",\"edits\":[{}]}}", edits.join(","));
+        }
+        _ => {
+            let hunks = hunks(|_| "@@".to_owned());
+            let _ = write!(text, "*** Begin Patch\n*** Update File: {PATH}\n{hunks}*** End Patch\n");
         }
     }
-    if copied == 0 {
-        return None;
+    text
+}
+
+/// A string of JSON, escaped as some servers do: everything that is not ASCII, in UTF-16 units.
+fn json(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for unit in text.encode_utf16() {
+        match unit {
+            0x20..=0x7e if unit != u16::from(b'"') && unit != u16::from(b'\\') => {
+                quoted.push(char::from(unit as u8));
+            }
+            _ => {
+                let _ = write!(quoted, "\\u{unit:04x}");
+            }
+        }
     }
-    for line in &lines[copied..] {
-        writeln!(after, "{line}").ok()?;
-    }
-    patch.push_str("*** End Patch\n");
-    Some((patch, after))
+    quoted + "\""
 }
 
 /// The texts of source files below a folder, in the order of their paths.

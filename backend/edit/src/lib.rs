@@ -10,6 +10,7 @@
 //! - [`patch`]: the patch grammar, its paths, and its incremental parser.
 //! - [`format`](mod@format): the formats a model may answer in.
 //! - [`stream`]: an answer while it arrives, as edits that are settled.
+//! - [`place`](mod@place): a whole hunk on a text that has moved on.
 //! - [`streaming_diff`]: a text compared with one that is still arriving.
 //! - [`replay`]: a base text with such edits applied.
 //! - [`batch`]: a whole answer over a set of files, also exactly as the Codex command line tool does it.
@@ -25,6 +26,7 @@ mod lines;
 mod locate;
 pub mod mapping;
 pub mod patch;
+pub mod place;
 pub mod position;
 pub mod replay;
 mod search;
@@ -39,6 +41,7 @@ pub use hunk::{Agreement, HunkId, HunkText, Miss, MissReason, Missed, Nearest};
 pub use locate::nearest::FUZZY_THRESHOLD;
 pub use mapping::{DeltaLog, Mapped, Mapping, Merged, Overlap, Replaced};
 pub use patch::{FileKind, Mode, PathRefused, normalize_path};
+pub use place::{FoundIn, Placed, place};
 pub use position::{ByteOffset, LineColumn, TextIndex, Utf16Offset};
 pub use replay::PatchedText;
 pub use stream::{EditStream, PatchEvent};

@@ -226,3 +226,37 @@ pub(crate) fn near_miss(table: &LineTable, old: &[&str], path: &str) -> Miss {
     let scope = Scope::default();
     not_found(table, old, &Aim { scope: &scope, at_end: false, cursor: 0, path })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(text: &str, old: &str, new: &str) -> Option<String> {
+        let table = LineTable::new(text);
+        match find(&table, old, true, "a").ok()? {
+            Found::Alike(lines) => Some(carry_over(&table, &lines, old, new)?.apply(text).unwrap()),
+            Found::Place(place) => panic!("agrees: {place:?}"),
+        }
+    }
+
+    /// [E11] What is only alike is changed where nothing else is, and where the change agrees.
+    #[test]
+    fn what_is_only_alike_is_changed_where_there_is_no_doubt() {
+        let text = "the quick brown fox jumps\nover the lazy dog today\nand that was all of it\n";
+        let old = "the quick brown fox jumped\nover the lazy dog today\nand that was all of it\n";
+        let (good, bad) = (old.replace("today", "tonight"), old.replace("jumped", "leapt"));
+        assert_eq!(changed(text, old, &good), Some(text.replace("today", "tonight")));
+        // The change meets what the model has wrong.
+        assert_eq!(changed(text, old, &bad), None);
+        // A second place is as near.
+        assert_eq!(changed(&format!("{text}---\n{text}"), old, &good), None);
+        // A line that was forgotten stays.
+        let longer = text.replace("over", "right\nover");
+        assert_eq!(
+            changed(&longer, text, &text.replace("all of", "all about")),
+            Some(longer.replace("all of", "all about"))
+        );
+        // Too little is alike.
+        assert_eq!(changed(text, "something else entirely here\nover the lazy dog today\n", "x\n"), None);
+    }
+}

@@ -122,3 +122,10 @@ impl EditStream {
         self.engine.finished()
     }
 }
+
+/// The events of tokens with old and new texts.
+pub(crate) fn edits_of_blocks(tokens: Vec<BlockToken>, lookup: Lookup) -> Vec<PatchEvent> {
+    let mut engine = Engine::new(Early::Allowed, lookup);
+    engine.block_tokens(tokens);
+    engine.finished()
+}
