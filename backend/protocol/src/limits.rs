@@ -267,6 +267,11 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(75);
 pub const MESSAGE_PIECES: usize = 4096;
 /// How long one WebSocket message may take, besides what its bytes buy.
 pub const MESSAGE_TIME: Duration = Duration::from_mins(1);
+/// Bytes of messages that are not complete, and of sockets nobody has signed in on, over all sockets: thousands of
+/// sockets with the largest message almost sent would take all memory there is.
+pub const UNFINISHED_BYTES: usize = 512 * 1024 * 1024;
+/// Bytes of these that each socket has for itself: what people type is much smaller, and always gets through.
+pub const UNFINISHED_FREE: usize = 64 * 1024;
 /// How fast a WebSocket message has to come in the long run: what hours offline left fits through a bad phone line.
 pub const MESSAGE_BYTES_PER_SECOND: u64 = 16 * 1024;
 

@@ -10,6 +10,7 @@ mod line;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use axum::Router;
@@ -63,6 +64,7 @@ impl Connections {
     /// Accepts until told to stop.
     pub(crate) async fn accept(self, listener: TcpListener) {
         let crowd = Crowd::new(self.limits.most, self.limits.per_address);
+        let memory = Arc::new(AtomicUsize::new(self.limits.unfinished_bytes));
         let mut refusals = Refusals::new(self.ids);
         let stop = &self.tasks.stop;
         loop {
@@ -88,7 +90,7 @@ impl Connections {
             let address = (!self.proxied).then(|| Address::new(peer.ip()));
             match crowd.enter(address) {
                 Ok(place) => {
-                    let line = Line::default();
+                    let line = Line::new(&memory);
                     let stream = Watched::new(stream, line.clone(), place, self.limits.times);
                     let serving = serve(
                         stream,

@@ -65,6 +65,8 @@ keys! {
         "Connections at once from one address; behind proxies, sockets.";
     "sockets_per_person" "ENSEMBLE_LIMIT_SOCKETS_PER_PERSON" "1000"
         "Sockets of one person at once.";
+    "unfinished_bytes" "ENSEMBLE_LIMIT_UNFINISHED_BYTES" "536870912"
+        "Bytes of messages that are not complete or not signed in for, over all sockets.";
     "documents_per_project" "ENSEMBLE_LIMIT_DOCUMENTS_PER_PROJECT" "5000"
         "Documents in one project.";
     "documents_per_socket" "ENSEMBLE_LIMIT_DOCUMENTS_PER_SOCKET" "100"
@@ -124,6 +126,8 @@ pub struct ConnectionLimits {
     pub per_address: usize,
     /// Sockets at once of one person.
     pub sockets_per_person: usize,
+    /// Bytes of messages that are not complete or not signed in for, over all sockets.
+    pub unfinished_bytes: usize,
     /// How long they may take.
     pub times: ConnectionTimes,
 }
@@ -134,6 +138,7 @@ impl Default for ConnectionLimits {
             most: limits::CONNECTIONS,
             per_address: limits::CONNECTIONS_PER_ADDRESS,
             sockets_per_person: limits::SOCKETS_PER_PERSON,
+            unfinished_bytes: limits::UNFINISHED_BYTES,
             times: ConnectionTimes::default(),
         }
     }
@@ -319,6 +324,7 @@ impl LimitsConfig {
             ("limits.connections", &mut connections.most),
             ("limits.connections_per_address", &mut connections.per_address),
             ("limits.sockets_per_person", &mut connections.sockets_per_person),
+            ("limits.unfinished_bytes", &mut connections.unfinished_bytes),
             ("limits.documents_per_project", &mut documents.per_project),
             ("limits.documents_per_socket", &mut documents.per_socket),
             ("limits.open_documents", &mut documents.open),

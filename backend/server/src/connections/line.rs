@@ -8,6 +8,7 @@
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use tokio::time::{Instant, Sleep, sleep_until};
 use crate::config::ConnectionTimes;
 
 /// What the layers above a connection tell it and learn from it.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(crate) struct Line(Arc<Mutex<State>>);
 
 #[derive(Debug)]
@@ -33,12 +34,39 @@ struct State {
     /// When something came last.
     heard: Instant,
     fault: Option<Fault>,
+    /// Bytes that came on the socket before anybody signed in; nothing once somebody has.
+    unsigned: Option<usize>,
+    memory: Share,
 }
 
-impl Default for State {
-    fn default() -> Self {
-        let now = Instant::now();
-        Self { at: At::Idle(now), request: Head::default(), bytes: 0, heard: now, fault: None }
+/// A share of what all connections may hold together of what is not complete.
+#[derive(Debug)]
+struct Share {
+    /// What is left for all.
+    left: Arc<AtomicUsize>,
+    taken: usize,
+}
+
+impl Share {
+    /// Takes or gives back, so that so much is taken; false when there is not enough.
+    fn set(&mut self, wanted: usize) -> bool {
+        if wanted <= self.taken {
+            self.left.fetch_add(self.taken - wanted, Ordering::Relaxed);
+        } else {
+            let more = wanted - self.taken;
+            let take = |left: usize| left.checked_sub(more);
+            if self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take).is_err() {
+                return false;
+            }
+        }
+        self.taken = wanted;
+        true
+    }
+}
+
+impl Drop for Share {
+    fn drop(&mut self) {
+        self.set(0);
     }
 }
 
@@ -66,6 +94,8 @@ pub(crate) enum Fault {
     Pieces,
     /// A message took too long.
     Drip,
+    /// There is no memory for what is not complete.
+    NoMemory,
 }
 
 impl Fault {
@@ -74,6 +104,7 @@ impl Fault {
         match self {
             // No client makes such a message.
             Self::Pieces => CloseCode::BadFrame,
+            Self::NoMemory => CloseCode::TooMany,
             // A bad network may: come back.
             Self::NoRequest | Self::Unread | Self::Drip => CloseCode::Silent,
         }
@@ -87,12 +118,34 @@ impl From<Fault> for io::Error {
             Fault::Unread => "the answer was not taken in time",
             Fault::Pieces => "a message came in too many pieces",
             Fault::Drip => "a message took too long",
+            Fault::NoMemory => "there is no memory for more",
         };
         Self::new(io::ErrorKind::TimedOut, why)
     }
 }
 
 impl Line {
+    /// A line on which nothing was said yet; `memory` is what all lines may still hold of what is not complete.
+    pub(super) fn new(memory: &Arc<AtomicUsize>) -> Self {
+        let now = Instant::now();
+        Self(Arc::new(Mutex::new(State {
+            at: At::Idle(now),
+            request: Head::default(),
+            bytes: 0,
+            heard: now,
+            fault: None,
+            unsigned: Some(0),
+            memory: Share { left: memory.clone(), taken: 0 },
+        })))
+    }
+
+    /// Somebody has signed in: from here on only what is not complete counts.
+    pub(crate) fn signed_in(&self) {
+        let mut state = self.0.lock();
+        state.unsigned = None;
+        state.memory.set(0);
+    }
+
     /// A request has been read.
     pub(super) fn asked(&self) {
         self.0.lock().at = At::Request;
@@ -142,11 +195,22 @@ impl Line {
         let state = &mut *state;
         match &mut state.at {
             At::Socket(frames) => {
-                if !frames.follow(bytes, now) {
-                    state.fault = Some(Fault::Pieces);
-                    return Err(Fault::Pieces);
-                }
-                return Ok(());
+                let followed = frames.follow(bytes, now);
+                let held = match &mut state.unsigned {
+                    Some(all) => {
+                        *all += bytes.len();
+                        *all
+                    }
+                    None => usize::try_from(frames.bytes).unwrap_or(usize::MAX),
+                };
+                state.fault = if !followed {
+                    Some(Fault::Pieces)
+                } else if !state.memory.set(held.saturating_sub(limits::UNFINISHED_FREE)) {
+                    Some(Fault::NoMemory)
+                } else {
+                    None
+                };
+                return state.fault.map_or(Ok(()), Err);
             }
             At::Idle(_) => state.at = At::Head(now),
             At::Head(_) | At::Request => {}

@@ -285,6 +285,7 @@ impl Connection {
             Ok(open) if open.seat.guard.room().is_closed() => return Err(CloseCode::Internal.into()),
             Ok(open) => {
                 self.signed_in = true;
+                self.line.signed_in();
                 self.pace.share(self.state.rates.flow_of_person(open.access.caller.member.id));
                 self.slots.insert(open.seat.slot, address.clone());
                 attachment.stage = Stage::Open(Box::new(open));

@@ -64,6 +64,7 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened, address: &str
     let outbox = Outbox::new();
     match take_seat(&state, &opened, address, token, &outbox).await {
         Ok(mut seated) => {
+            opened.line.signed_in();
             let (notes, mut noted) = mpsc::channel(NOTES);
             let writer = Writer::start(sink, &outbox, notes, Nobody, &state);
             let end = read(&mut stream, &outbox, &opened.line, &mut noted, &mut seated, &state).await;

@@ -322,6 +322,69 @@ async fn a_slow_message_is_no_silence() {
     soon("the text", async { while ada.text(&project, &id).await != "slow but steady" {} }).await;
 }
 
+/// [S27] What is not complete, or not signed in for, takes bounded memory over all sockets; typing goes on.
+#[tokio::test]
+async fn what_is_not_complete_takes_bounded_memory() {
+    let server = TestServer::with(|config| config.limits.connections.unfinished_bytes = 1_000_000).await;
+    let mut calm = Calm::at(&server).await;
+    let plain = format!("/sync/{}?token={}", calm.address, calm.ada.token());
+    // Most of a message of 600 kB, and never its end.
+    let part = |bytes: u32| {
+        let mut part = vec![0x82, 0xff, 0, 0, 0, 0];
+        part.extend(600_000_u32.to_be_bytes());
+        part.extend([0; 4]);
+        part.resize(part.len() + usize::try_from(bytes).unwrap(), 9);
+        part
+    };
+    let mut first = Raw::websocket(&server, &plain).await;
+    first.0.write_all(&part(599_999)).await.unwrap();
+    let mut second = Raw::websocket(&server, &plain).await;
+    second.0.write_all(&part(599_999)).await.unwrap();
+    // Whichever is read last finds no memory.
+    let (code, kept) = tokio::select! {
+        code = second.close_code() => (code, first),
+        code = first.close_code() => (code, second),
+    };
+    assert_eq!(code, 4529);
+    calm.goes_on().await;
+    let large = calm.text.insert(0, &"x".repeat(30_000));
+    calm.socket.sync(&calm.address, SyncMessage::Update(&large)).await;
+    assert!(calm.socket.wait_for(&calm.address, status).await, "what people type always gets through");
+
+    // Messages that wait for a sign-in count although they are complete.
+    let mut unsigned = Raw::websocket(&server, "/sync").await;
+    let mut message = vec![22];
+    message.extend([b'a'; 22]);
+    message.extend([0, 2, 0xa0, 0x8d, 0x06]);
+    message.resize(message.len() + 100_000, 0);
+    let mut frame = vec![0x82, 0xff, 0, 0, 0, 0];
+    frame.extend(u32::try_from(message.len()).unwrap().to_be_bytes());
+    frame.extend([0; 4]);
+    frame.extend(&message);
+    for _ in 0..8 {
+        let _ = unsigned.0.write_all(&frame).await;
+    }
+    assert_eq!(unsigned.close_code().await, 4529);
+    calm.goes_on().await;
+
+    // What was taken is given back: a message as large is read to its end, and found to make no sense.
+    drop(kept);
+    soon("memory", async {
+        loop {
+            let mut again = Raw::websocket(&server, &plain).await;
+            let _ = again.0.write_all(&part(600_000)).await;
+            match again.close_code().await {
+                4400 => break,
+                code => assert_eq!(code, 4529),
+            }
+            // A socket that was closed for it keeps what it has for a moment, so that its code arrives.
+            tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    })
+    .await;
+    calm.goes_on().await;
+}
+
 /// [S27] Whoever speaks before they are answered gets no socket.
 #[tokio::test]
 async fn nothing_is_said_before_the_upgrade_is_answered() {
