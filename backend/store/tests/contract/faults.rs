@@ -399,6 +399,48 @@ async fn moving_rows_killed_at_any_step_loses_none() {
     assert!(steps.await > 20, "the shim is in place");
 }
 
+/// Appends to two documents and makes a third in one write. Run only by the test below.
+#[tokio::test]
+async fn child_that_writes_together() {
+    let Ok(path) = std::env::var(CHILD_DATABASE) else { return };
+    let given = std::env::var(CHILD_DOCUMENT).unwrap();
+    let (project, documents) = given.split_once(' ').unwrap();
+    let (store, world) = open(path.as_ref(), 2).await;
+    let (made, making) = world.creating(project.parse().unwrap(), "made.rs");
+    let documents = documents.split(' ').map(|id| id.parse().unwrap()).chain([made]);
+    let updates = documents.map(|document| world.update(document, "together")).collect();
+    store.commit(Write { changes: vec![making], updates }).await.unwrap();
+    say("ack together .");
+    store.close().await;
+}
+
+/// [D18] What is written to several documents at once is there in all of them or in none, killed at any step.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_of_several_documents_killed_at_any_step_is_whole() {
+    let template = Disk::new();
+    let (store, world) = template.open().await;
+    let (project, _) = world.project().await;
+    let documents = [world.document(project, "a.rs").await, world.document(project, "b.rs").await];
+    store.close().await;
+    drop((store, world));
+
+    let prepare = |disk: &FailingDisk, command: &mut Command| {
+        fs::copy(template.path(), disk.data().join("ensemble.db")).unwrap();
+        let [first, second] = documents;
+        command.env(CHILD_DOCUMENT, format!("{project} {first} {second}"));
+    };
+    let steps = killed_at_every_step("child_that_writes_together", prepare, async |disk, _, out| {
+        let (store, world) = open(&disk.data().join("ensemble.db"), 3).await;
+        let found =
+            [world.texts(documents[0]).await, world.texts(documents[1]).await].map(|texts| texts.len());
+        let made = store.documents_of(project).await.unwrap().len() - documents.len();
+        assert!(found == [made, made] && made <= 1, "{found:?} and {made} made");
+        assert!(made == 1 || !out.contains("ack together"), "what was acknowledged is there");
+        store.close().await;
+    });
+    assert!(steps.await > 5, "the shim is in place");
+}
+
 /// A small disk of its own, mounted, which takes root.
 struct SmallDisk(tempfile::TempDir);
 
