@@ -24,7 +24,7 @@ use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
 use ensemble_sync::registry::RoomRegistry;
-use ensemble_sync::room::{AgentPresence, Room, TurnWrite, Written};
+use ensemble_sync::room::{AgentPresence, ReviewWrite, Room, TurnWrite, Verdict, Written};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -492,14 +492,13 @@ impl Applier {
 async fn write_to(
     job: &WriteJob,
     room: Room,
-    mut write: TurnWrite,
+    write: TurnWrite,
     batch: &mut Batch,
 ) -> Result<Written, RoomError> {
     let document = room.document();
     if let Some(hunk) = batch.take_back {
         // All the hunk wrote is committed, since a document has one write under way at a time.
-        batch.edits = writer::taking_back(&job.ledger(write.turn, document).await?, hunk);
-        write.edits.clone_from(&batch.edits);
+        return take_back(job, room, write, hunk, batch).await;
     }
     let mut room = room;
     let mut tries = 0;
@@ -516,6 +515,38 @@ async fn write_to(
                 }
             }
             outcome => return outcome,
+        }
+    }
+}
+
+/// Undoes a hunk while its turn is at work. Doing it twice is harmless.
+async fn take_back(
+    job: &WriteJob,
+    room: Room,
+    write: TurnWrite,
+    hunk: HunkId,
+    batch: &mut Batch,
+) -> Result<Written, RoomError> {
+    let document = room.document();
+    let review = ReviewWrite {
+        turn: write.turn,
+        hunks: vec![hunk],
+        verdict: Verdict::Undo,
+        everything: false,
+        member: write.member,
+        changes: write.changes,
+        stop: write.stop,
+    };
+    let mut room = room;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match room.review(review.clone()).await {
+            Err(RoomError::Closed(_)) if tries < ROOM_TRIES => room = job.rooms.open(document).await?,
+            outcome => {
+                batch.returned = outcome?.copies;
+                return Ok(Written { version: None, edits: Vec::new() });
+            }
         }
     }
 }

@@ -37,6 +37,14 @@ pub trait Documents: Send + Sync + 'static {
         path: &str,
     ) -> Result<(), DocumentsError>;
 
+    /// Puts a deleted document back at its path, if that is free.
+    async fn restore(
+        &self,
+        project: ProjectId,
+        member: MemberId,
+        document: DocumentId,
+    ) -> Result<(), DocumentsError>;
+
     /// Deletes a document.
     async fn delete(
         &self,

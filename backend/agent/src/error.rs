@@ -51,9 +51,6 @@ pub enum AgentError {
     /// The turn is still at work; stop it first.
     #[error("turn `{0}` is still at work; stop it first")]
     TurnRunning(TurnId),
-    /// Somebody has accepted or rejected the turn, or is about to.
-    #[error("turn `{0}` was already reviewed")]
-    TurnAlreadyReviewed(TurnId),
     /// The store could not be read.
     #[error("the turns could not be read")]
     Store(#[source] StoreError),
@@ -76,7 +73,6 @@ impl AgentError {
             Self::QueueFull(_) | Self::Stopping => ErrorCode::Busy,
             Self::TurnNotRunning(_) => ErrorCode::TurnNotRunning,
             Self::TurnRunning(_) => ErrorCode::TurnRunning,
-            Self::TurnAlreadyReviewed(_) => ErrorCode::TurnAlreadyReviewed,
             Self::Store(error) if error.is_unavailable() => ErrorCode::Busy,
             Self::Store(_) => ErrorCode::Internal,
             Self::Room(error) => error.code(),
@@ -108,7 +104,6 @@ impl From<Conflict> for AgentError {
     fn from(conflict: Conflict) -> Self {
         match conflict {
             Conflict::TurnFinished { turn } => Self::TurnNotRunning(turn),
-            Conflict::TurnReviewed { turn } => Self::TurnAlreadyReviewed(turn),
             other => Self::Store(StoreError::Conflict { what: other }),
         }
     }

@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 
 use crate::error::AgentError;
 use crate::outside::display_name;
+use crate::turn::review_of;
 
 /// The root map of the replica.
 const TURNS: &str = "turns";
@@ -90,6 +91,7 @@ pub(crate) fn hunk(record: &HunkRecord) -> ReplicaEdit {
 
 /// A turn as HTTP and JSON-RPC show it.
 pub(crate) fn shown(turn: TurnRecord, hunks: Vec<HunkRecord>) -> rest::Turn {
+    let review = review_of(hunks.iter().map(|hunk| hunk.state), turn.review);
     rest::Turn {
         id: turn.id,
         status: turn.status,
@@ -104,7 +106,7 @@ pub(crate) fn shown(turn: TurnRecord, hunks: Vec<HunkRecord>) -> rest::Turn {
         hunks: hunks.into_iter().map(shown_hunk).collect(),
         usage: turn.usage.and_then(|usage| serde_json::from_value(usage).ok()),
         error: turn.error.map(|error| rest::TurnError { code: error.code, detail: error.detail }),
-        review: turn.review,
+        review,
     }
 }
 
@@ -159,7 +161,7 @@ impl Turns {
     /// Commits rows and what they mean for the replica.
     ///
     /// A room that closes without an answer may have committed. Then it is tried again where that shows: where a
-    /// row is created, or a turn ends or is reviewed, which happens only once; or where a second time changes
+    /// row is created, or a turn ends, which happens only once; or where a second time changes
     /// nothing.
     pub(crate) async fn commit(&self, write: ReplicaWrite) -> Result<(), AgentError> {
         let may_repeat = shows_repetition(&write) || changes_nothing_twice(&write);
@@ -183,9 +185,7 @@ impl Turns {
 fn shows_repetition(write: &ReplicaWrite) -> bool {
     write.changes.iter().any(|change| match change {
         Change::CreateTurn(_) => true,
-        Change::UpdateTurn { update, .. } => {
-            update.review.is_some() || update.status.is_some_and(TurnStatus::is_final)
-        }
+        Change::UpdateTurn { update, .. } => update.status.is_some_and(TurnStatus::is_final),
         _ => false,
     })
 }
@@ -196,10 +196,7 @@ fn changes_nothing_twice(write: &ReplicaWrite) -> bool {
 }
 
 const fn shows_first_try(conflict: &Conflict) -> bool {
-    matches!(
-        conflict,
-        Conflict::Exists { .. } | Conflict::TurnFinished { .. } | Conflict::TurnReviewed { .. }
-    )
+    matches!(conflict, Conflict::Exists { .. } | Conflict::TurnFinished { .. })
 }
 
 #[cfg(test)]

@@ -7,15 +7,19 @@ mod outside;
 mod review;
 mod selection;
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 
 use ensemble_model::ModelProvider;
 use ensemble_protocol::id::{DocumentId, MemberId, NodeId, ProjectId, TurnId};
 use ensemble_protocol::limits;
-use ensemble_protocol::rest::{self, Review, Selection, TurnStatus};
-use ensemble_store::{Change, Clock, DocumentKind, Ids, Store, TurnError, TurnRecord, TurnUpdate};
+use ensemble_protocol::rest::{self, HunkState, Review, Selection, TurnStatus};
+use ensemble_store::{
+    Change, Clock, DocumentKind, HunkRecord, Ids, Store, TurnError, TurnRecord, TurnUpdate,
+};
+use ensemble_sync::anchor::UnitRange;
+use ensemble_sync::ledger::{self, HunkUnits, Ledger};
 use ensemble_sync::registry::RoomRegistry;
 use ensemble_sync::room::{ReplicaEdit, ReplicaWrite};
 use parking_lot::Mutex;
@@ -111,8 +115,8 @@ struct State {
     seats: HashMap<ProjectId, Seat>,
     /// Turns that are not over.
     handles: HashMap<TurnId, Handle>,
-    /// Turns that are being accepted or rejected.
-    reviewing: HashSet<TurnId>,
+    /// Turns that are being accepted or rejected, each by one at a time.
+    reviewing: HashMap<TurnId, Arc<tokio::sync::Mutex<()>>>,
     /// Turns in a project's replica, newest first.
     shown: HashMap<ProjectId, VecDeque<TurnId>>,
     /// Who was last seen editing from outside, by document and presence.
@@ -309,6 +313,45 @@ impl Supervisor {
         Ok(turns)
     }
 
+    /// What a turn did, unit by unit: its hunks in each document, with what they inserted and deleted.
+    pub async fn changes(&self, project: ProjectId, turn: TurnId) -> Result<rest::TurnChanges, AgentError> {
+        self.record(project, turn).await?;
+        let store = &self.shared.options.store;
+        let mut by_document: BTreeMap<DocumentId, Vec<HunkRecord>> = BTreeMap::new();
+        for hunk in store.hunks_of(turn).await? {
+            if let (Some(document), true) = (hunk.document, hunk.state != HunkState::Missed) {
+                by_document.entry(document).or_default().push(hunk);
+            }
+        }
+        let mut documents = Vec::with_capacity(by_document.len());
+        for (id, hunks) in by_document {
+            let Some(document) = store.document(id).await? else { continue };
+            let entries =
+                store.ledger_of_document(id).await?.into_iter().map(|stored| stored.entry).collect();
+            let mut done = ledger::changes(&Ledger::new(entries), turn);
+            let hunks = hunks.into_iter().map(|hunk| {
+                let HunkUnits { inserted, deleted } = done.remove(&hunk.hunk).unwrap_or_default();
+                let units = |UnitRange { client, clock, length }| rest::Units { client, clock, length };
+                let deleted = deleted.into_iter().map(|(range, text)| {
+                    let UnitRange { client, clock, length } = range;
+                    rest::DeletedUnits { client, clock, length, text }
+                });
+                rest::HunkChanges {
+                    id: hunk.hunk,
+                    state: hunk.state,
+                    inserted: inserted.into_iter().map(units).collect(),
+                    deleted: deleted.collect(),
+                }
+            });
+            documents.push(rest::DocumentChanges {
+                document: id,
+                path: document.path,
+                hunks: hunks.collect(),
+            });
+        }
+        Ok(rest::TurnChanges { turn, documents })
+    }
+
     /// Marks the turns a dead server left behind as interrupted, and tells how many. Called once, before the
     /// first turn is started.
     ///
@@ -358,8 +401,25 @@ impl Supervisor {
         turns.commit(ReplicaWrite { changes, edits, ..ReplicaWrite::default() }).await
     }
 
+    /// Whether a turn is in its project's replica: older ones are read over HTTP.
+    async fn is_shown(&self, project: ProjectId, turn: TurnId) -> Result<bool, AgentError> {
+        self.know_shown(project).await?;
+        Ok(self.shared.state.lock().shown.get(&project).is_some_and(|shown| shown.contains(&turn)))
+    }
+
     /// The turns that leave the replica so that one more fits.
     async fn make_room(&self, project: ProjectId) -> Result<Vec<TurnId>, AgentError> {
+        self.know_shown(project).await?;
+        let mut state = self.shared.state.lock();
+        let shown = state.shown.entry(project).or_default();
+        let mut removed = Vec::new();
+        while shown.len() >= limits::TURNS_SHOWN {
+            removed.extend(shown.pop_back());
+        }
+        Ok(removed)
+    }
+
+    async fn know_shown(&self, project: ProjectId) -> Result<(), AgentError> {
         let is_known = self.shared.state.lock().shown.contains_key(&project);
         if !is_known {
             let limit = u32::try_from(limits::TURNS_SHOWN).unwrap_or(u32::MAX);
@@ -370,13 +430,7 @@ impl Supervisor {
             }
             state.shown.entry(project).or_insert_with(|| turns.iter().map(|turn| turn.id).collect());
         }
-        let mut state = self.shared.state.lock();
-        let shown = state.shown.entry(project).or_default();
-        let mut removed = Vec::new();
-        while shown.len() >= limits::TURNS_SHOWN {
-            removed.extend(shown.pop_back());
-        }
-        Ok(removed)
+        Ok(())
     }
 
     /// Works off a queue until it is empty.

@@ -4,25 +4,22 @@
 //! queued ──> running ──> done
 //!    │          ├──────> interrupted
 //!    └──────────┴──────> interrupted, failed
-//!
-//! once it is over:  open ──> accepted ──> rejected
-//!                     └─────────────────> rejected
 //! ```
+//!
+//! What people decided about it follows from its hunks, see [`review_of`].
 
 use ensemble_protocol::id::TurnId;
-use ensemble_protocol::rest::{Review, TurnStatus};
+use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 
 use crate::error::AgentError;
 
-/// Where a turn stands: how far its work is, and what people decided about it.
+/// Where a turn stands: how far its work is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Turn {
     /// The turn.
     pub id: TurnId,
     /// How far its work is.
     pub status: TurnStatus,
-    /// What people decided.
-    pub review: Review,
 }
 
 /// A step of a turn's work.
@@ -38,19 +35,32 @@ pub enum Step {
     Fail,
 }
 
-/// What people decide about a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Verdict {
-    /// Its edits stay.
-    Accept,
-    /// Its edits are taken back.
-    Reject,
+/// What was decided about a turn with these hunks: `said`, where it changed nothing.
+///
+/// It is open while anything it did is, and mixed when some of it was accepted and some rejected.
+pub fn review_of(hunks: impl IntoIterator<Item = HunkState>, said: Review) -> Review {
+    let (mut open, mut accepted, mut rejected) = (false, false, false);
+    for state in hunks {
+        match state {
+            HunkState::Applied => open = true,
+            HunkState::Accepted => accepted = true,
+            HunkState::Rejected => rejected = true,
+            HunkState::Missed | HunkState::Reverted => {}
+        }
+    }
+    match (open, accepted, rejected) {
+        (true, ..) => Review::Open,
+        (false, true, true) => Review::Mixed,
+        (false, true, false) => Review::Accepted,
+        (false, false, true) => Review::Rejected,
+        (false, false, false) => said,
+    }
 }
 
 impl Turn {
     /// A turn just asked for.
     pub const fn new(id: TurnId) -> Self {
-        Self { id, status: TurnStatus::Queued, review: Review::Open }
+        Self { id, status: TurnStatus::Queued }
     }
 
     /// The turn after a step of its work.
@@ -67,27 +77,10 @@ impl Turn {
         };
         Ok(Self { status, ..self })
     }
-
-    /// The turn after a decision about it.
-    ///
-    /// Refused while it is at work, and when it was decided before; what was accepted may still be rejected.
-    pub fn review(self, verdict: Verdict) -> Result<Self, AgentError> {
-        if !self.status.is_final() {
-            return Err(AgentError::TurnRunning(self.id));
-        }
-        let review = match (self.review, verdict) {
-            (Review::Open, Verdict::Accept) => Review::Accepted,
-            (Review::Open | Review::Accepted, Verdict::Reject) => Review::Rejected,
-            _ => return Err(AgentError::TurnAlreadyReviewed(self.id)),
-        };
-        Ok(Self { review, ..self })
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use ensemble_protocol::error::ErrorCode;
-
     use super::*;
 
     const STATUSES: [TurnStatus; 5] = [
@@ -98,9 +91,9 @@ mod tests {
         TurnStatus::Failed,
     ];
 
-    fn turn(status: TurnStatus, review: Review) -> Turn {
+    fn turn(status: TurnStatus) -> Turn {
         let id = TurnId::from_slice(&[7; 16]).expect("sixteen bytes");
-        Turn { status, review, ..Turn::new(id) }
+        Turn { status, ..Turn::new(id) }
     }
 
     #[test]
@@ -117,31 +110,25 @@ mod tests {
         for status in STATUSES {
             for step in [Step::Begin, Step::Finish, Step::Interrupt, Step::Fail] {
                 let expected = legal.iter().find(|(from, by, _)| *from == status && *by == step);
-                let reached = turn(status, Review::Open).step(step).ok().map(|turn| turn.status);
+                let reached = turn(status).step(step).ok().map(|turn| turn.status);
                 assert_eq!(reached, expected.map(|(_, _, to)| *to), "{status:?} {step:?}");
             }
         }
     }
 
     #[test]
-    fn only_a_turn_that_is_over_is_reviewed() {
-        for status in STATUSES {
-            let reviewed = turn(status, Review::Open).review(Verdict::Reject);
-            match reviewed {
-                Ok(turn) => assert!(status.is_final() && turn.review == Review::Rejected),
-                Err(error) => assert!(!status.is_final() && error.code() == ErrorCode::TurnRunning),
-            }
-        }
-    }
-
-    #[test]
-    fn what_was_accepted_may_still_be_rejected_and_nothing_twice() {
-        let accepted = turn(TurnStatus::Done, Review::Open).review(Verdict::Accept).unwrap();
-        assert_eq!(accepted.review, Review::Accepted);
-        assert!(accepted.review(Verdict::Accept).is_err());
-        let rejected = accepted.review(Verdict::Reject).unwrap();
-        for verdict in [Verdict::Accept, Verdict::Reject] {
-            assert_eq!(rejected.review(verdict).unwrap_err().code(), ErrorCode::TurnAlreadyReviewed);
+    fn what_was_decided_follows_from_the_hunks() {
+        use HunkState::{Accepted, Applied, Missed, Rejected, Reverted};
+        let cases: [(&[HunkState], Review); 6] = [
+            (&[Applied, Accepted, Rejected], Review::Open),
+            (&[Accepted, Missed], Review::Accepted),
+            (&[Rejected, Reverted, Rejected], Review::Rejected),
+            (&[Rejected, Accepted], Review::Mixed),
+            (&[Missed], Review::Rejected),
+            (&[], Review::Rejected),
+        ];
+        for (hunks, review) in cases {
+            assert_eq!(review_of(hunks.iter().copied(), Review::Rejected), review, "{hunks:?}");
         }
     }
 }

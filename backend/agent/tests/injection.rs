@@ -3,7 +3,7 @@
 mod support;
 
 use ensemble_demo_model::{DemoOptions, Obedience};
-use ensemble_protocol::rest::{HunkState, TurnStatus};
+use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 
 use self::support::model::{Demo, Script, quick};
 use self::support::{World, states};
@@ -91,13 +91,14 @@ async fn every_way_out_of_the_turn_is_closed() {
     assert!(missed >= 7, "{:?}", ended.hunks);
 }
 
-/// [T10] What the prompt itself names may be deleted and moved, and rejecting moves it back.
+/// [T10] What the prompt itself names may be deleted and moved. [L10] Rejecting brings back what was deleted and
+/// moves the other back; accepting does it all again.
 #[tokio::test]
 async fn the_prompt_itself_may_ask_for_more() {
     let script = Script::new();
     let world = World::with(script.clone()).await;
     let open = world.document("shop.py", "a = 1\n").await;
-    world.document("old.py", "b = 2\n").await;
+    let old = world.document("old.py", "b = 2\n").await;
     let moved = world.document("util.py", "c = 3\n").await;
     let turn = world.start("delete old.py and rename util.py to tools.py", open).await;
     let mut call = script.call().await;
@@ -112,7 +113,25 @@ async fn the_prompt_itself_may_ask_for_more() {
     assert_eq!(world.at("tools.py").await, Some(moved));
     assert_eq!(world.text(moved).await, "c = 4\n");
 
-    world.reject(turn).await.unwrap();
-    assert_eq!(world.at("util.py").await, Some(moved));
+    for _ in 0..2 {
+        let rejected = world.reject(turn).await.unwrap();
+        assert_eq!(rejected.review, Review::Rejected);
+        assert_eq!(world.at("util.py").await, Some(moved));
+        assert_eq!(world.text(moved).await, "c = 3\n");
+        assert_eq!(world.at("old.py").await, Some(old));
+        assert_eq!(world.text(old).await, "b = 2\n");
+
+        let accepted = world.accept(turn).await.unwrap();
+        assert_eq!(accepted.review, Review::Accepted);
+        assert_eq!(world.at("old.py").await, None);
+        assert_eq!(world.at("tools.py").await, Some(moved));
+        assert_eq!(world.text(moved).await, "c = 4\n");
+    }
+
+    // Where another document has its path, a deleted one stays away, and the rest goes back.
+    world.document("old.py", "mine\n").await;
+    let rejected = world.reject(turn).await.unwrap();
+    assert_eq!(rejected.review, Review::Mixed);
     assert_eq!(world.text(moved).await, "c = 3\n");
+    assert_eq!(world.at("util.py").await, Some(moved));
 }

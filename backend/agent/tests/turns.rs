@@ -305,13 +305,12 @@ async fn rejecting_keeps_what_people_typed_inside() {
     })
     .await;
 
-    let again = world.reject(turn).await.unwrap_err();
-    assert_eq!(again.code(), ErrorCode::TurnAlreadyReviewed);
-    assert_eq!(world.accept(turn).await.unwrap_err().code(), ErrorCode::TurnAlreadyReviewed);
+    assert_eq!(world.reject(turn).await.unwrap(), rejected, "twice is once");
     assert_eq!(world.text(shop).await, format!("{SHOP}[mine]"));
 }
 
-/// [L2] What was accepted can still be rejected, and nothing is accepted twice or while it is at work.
+/// [L2] What was accepted can still be rejected and the other way round, and doing it twice changes nothing; nothing
+/// is decided about a turn at work, but that all of it goes.
 #[tokio::test]
 async fn a_turn_is_reviewed_once_it_is_over() {
     let script = Script::new();
@@ -319,7 +318,7 @@ async fn a_turn_is_reviewed_once_it_is_over() {
     let shop = world.document("shop.py", SHOP).await;
     let turn = world.start("rename", shop).await;
     let mut call = script.call().await;
-    assert_eq!(world.reject(turn).await.unwrap_err().code(), ErrorCode::TurnRunning);
+    assert_eq!(world.reject_hunks(turn, &[1]).await.unwrap_err().code(), ErrorCode::TurnRunning);
     assert_eq!(world.accept(turn).await.unwrap_err().code(), ErrorCode::TurnRunning);
     call.patch(RENAME).await;
     call.done().await;
@@ -328,8 +327,23 @@ async fn a_turn_is_reviewed_once_it_is_over() {
     let accepted = world.accept(turn).await.unwrap();
     assert_eq!(accepted.review, Review::Accepted);
     assert_eq!(states(&accepted), [HunkState::Accepted]);
-    assert_eq!(world.accept(turn).await.unwrap_err().code(), ErrorCode::TurnAlreadyReviewed);
-    assert_eq!(world.reject(turn).await.unwrap().review, Review::Rejected);
+    let changed = world.text(shop).await;
+    for _ in 0..2 {
+        assert_eq!(world.accept(turn).await.unwrap(), accepted);
+        assert_eq!(world.text(shop).await, changed);
+        for _ in 0..2 {
+            assert_eq!(world.reject(turn).await.unwrap().review, Review::Rejected);
+            assert_eq!(world.text(shop).await, SHOP);
+        }
+    }
+    assert_eq!(world.reject_hunks(turn, &[9]).await.unwrap_err().code(), ErrorCode::BadRequest);
+
+    let turn = world.start("rename", shop).await;
+    let mut call = script.call().await;
+    call.patch(RENAME).await;
+    world.wait_for_text(shop, &changed).await;
+    let rejected = world.reject(turn).await.unwrap();
+    assert_eq!((rejected.status, rejected.review), (TurnStatus::Interrupted, Review::Rejected));
     assert_eq!(world.text(shop).await, SHOP);
     let unknown = TurnId::from_uuid(world.ids.uuid());
     assert_eq!(world.reject(unknown).await.unwrap_err().code(), ErrorCode::TurnNotFound);
@@ -354,7 +368,8 @@ async fn a_turn_writes_in_two_documents() {
     assert_eq!(world.text(till).await, "from shop import total\n\nprint(total([]))\n");
 }
 
-/// [L3] A turn makes a document and goes on in it; rejecting the turn takes it away, unless somebody wrote in it.
+/// [L3] A turn makes a document and goes on in it; rejecting the turn takes it away, unless somebody wrote in it, and
+/// accepting brings it back.
 #[tokio::test]
 async fn a_document_a_turn_made_goes_with_it() {
     let script = Script::new();
@@ -388,11 +403,18 @@ async fn a_document_a_turn_made_goes_with_it() {
             eventually("the room to have it", async || world.text(made).await.contains("10").then_some(()))
                 .await;
         }
-        world.reject(turn).await.unwrap();
-        assert_eq!(world.at("lib/new.py").await.is_some(), somebody_writes);
-        if somebody_writes {
-            assert_eq!(world.text(made).await, "0");
+        for _ in 0..2 {
+            world.reject(turn).await.unwrap();
+            assert_eq!(world.at("lib/new.py").await.is_some(), somebody_writes);
+            if somebody_writes {
+                assert_eq!(world.text(made).await, "0");
+            }
+            world.accept(turn).await.unwrap();
+            assert_eq!(world.at("lib/new.py").await, Some(made));
+            let typed = if somebody_writes { "0" } else { "" };
+            assert_eq!(world.text(made).await, format!("one = 1{typed}\ntwo = 3\n"));
         }
+        world.reject(turn).await.unwrap();
     }
 }
 

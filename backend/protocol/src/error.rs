@@ -63,8 +63,6 @@ codes! {
     PathInvalid = "path_invalid";
     /// The turn has ended.
     TurnNotRunning = "turn_not_running";
-    /// The turn was accepted or rejected before.
-    TurnAlreadyReviewed = "turn_already_reviewed";
     /// The turn is still at work; stop it first.
     TurnRunning = "turn_running";
     /// The version is unknown or no longer kept.

@@ -417,6 +417,113 @@ bodies! {
             /// Why it was missed.
             reason: Option<String>,
         }
+        /// The turns that were accepted or rejected together.
+        ReviewedTurns {
+            /// Those of which something changed, newest first; none when there is nothing left to do.
+            turns: Vec<TurnId>,
+        }
+        /// What a turn did, unit by unit.
+        TurnChanges {
+            /// The turn.
+            turn: TurnId,
+            /// The documents it changed.
+            documents: Vec<DocumentChanges>,
+        }
+        /// What a turn did in one document.
+        DocumentChanges {
+            /// The document.
+            document: DocumentId,
+            /// Its path.
+            path: String,
+            /// Its hunks there, in order.
+            hunks: Vec<HunkChanges>,
+        }
+        /// What one hunk did.
+        HunkChanges {
+            /// Its id within the turn.
+            id: HunkId,
+            /// What became of it.
+            state: HunkState,
+            /// What it inserted, visible or not; what a review put back of it stands here under its new ids.
+            inserted: Vec<Units>,
+            /// What it deleted.
+            deleted: Vec<DeletedUnits>,
+        }
+        /// A range of ids of UTF-16 units, as in Yjs.
+        #[derive(Copy, Eq)]
+        Units {
+            /// The Yjs client id.
+            #[cfg_attr(test, ts(type = "number"))]
+            client: u64,
+            /// The first unit's clock.
+            clock: u32,
+            /// How many units.
+            length: u32,
+        }
+        /// Units that were deleted. Their place is right behind the last of them, which is a deleted item.
+        DeletedUnits {
+            /// The Yjs client id.
+            #[cfg_attr(test, ts(type = "number"))]
+            client: u64,
+            /// The first unit's clock.
+            clock: u32,
+            /// How many units.
+            length: u32,
+            /// What they said.
+            text: String,
+        }
+        /// Who wrote every character of a document.
+        Attribution {
+            /// The version it is of.
+            version: Version,
+            /// The whole text, in order and without gaps.
+            spans: Vec<AttributedSpan>,
+            /// The turns the spans name.
+            turns: BTreeMap<String, AttributedTurn>,
+            /// The people the spans and the turns name.
+            members: BTreeMap<String, AttributedMember>,
+        }
+        /// A stretch of text that one person wrote, or one hunk of a turn, under one client id.
+        AttributedSpan {
+            /// UTF-16 units before it.
+            start: u32,
+            /// UTF-16 units.
+            length: u32,
+            /// Whether a person or a turn wrote it.
+            by: WrittenBy,
+            /// The person; none for what was written before anybody can be told.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            member: Option<MemberId>,
+            /// The turn.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            turn: Option<TurnId>,
+            /// The hunk of the turn.
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            hunk: Option<HunkId>,
+            /// The Yjs client id its units have, all of them.
+            #[cfg_attr(test, ts(type = "number"))]
+            client: u64,
+            /// Its first unit's clock.
+            clock: u32,
+        }
+        /// A turn that wrote something.
+        AttributedTurn {
+            /// The agent's id.
+            agent: String,
+            /// What it was asked.
+            prompt: String,
+            /// Who asked.
+            by: MemberId,
+            /// When.
+            created_at: Timestamp,
+        }
+        /// A person who wrote something, or asked for it.
+        AttributedMember {
+            /// Their name.
+            name: String,
+            /// Their colour.
+            color: String,
+        }
         /// Tokens a turn used.
         #[derive(Default, Copy)]
         Usage {
@@ -521,12 +628,21 @@ words! {
     }
     /// What people decided about a turn.
     Review {
-        /// Nothing yet.
+        /// Nothing yet about at least one of its hunks.
         Open = "open",
         /// Keep it.
         Accepted = "accepted",
         /// Take it back.
         Rejected = "rejected",
+        /// Keep some of its hunks and take the others back.
+        Mixed = "mixed",
+    }
+    /// Who wrote a stretch of text.
+    WrittenBy {
+        /// A person.
+        Person = "person",
+        /// A turn of an agent.
+        Turn = "turn",
     }
     /// Whose rules a patch is applied by.
     Compat {

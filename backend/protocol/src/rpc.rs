@@ -47,6 +47,10 @@ pub enum Call {
     TurnAccept(ReviewParams),
     /// `turn.reject`
     TurnReject(ReviewParams),
+    /// `agent.accept`
+    AgentAccept(AgentParams),
+    /// `agent.reject`
+    AgentReject(AgentParams),
     /// `document.create`
     DocumentCreate(rest::CreateDocument),
     /// `document.rename`
@@ -74,6 +78,15 @@ pub struct ReviewParams {
     /// Which hunks; the whole turn when left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub hunks: Option<Vec<HunkId>>,
+}
+
+/// Names an agent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(test, derive(ts_rs::TS))]
+#[serde(deny_unknown_fields)]
+pub struct AgentParams {
+    /// Its id in the project.
+    pub agent: String,
 }
 
 /// Names a document and its new path.
@@ -116,6 +129,8 @@ impl Request {
             "turn.interrupt" => Call::TurnInterrupt(serde_json::from_value(params)?),
             "turn.accept" => Call::TurnAccept(serde_json::from_value(params)?),
             "turn.reject" => Call::TurnReject(serde_json::from_value(params)?),
+            "agent.accept" => Call::AgentAccept(serde_json::from_value(params)?),
+            "agent.reject" => Call::AgentReject(serde_json::from_value(params)?),
             "document.create" => Call::DocumentCreate(serde_json::from_value(params)?),
             "document.rename" => Call::DocumentRename(serde_json::from_value(params)?),
             "document.delete" => Call::DocumentDelete(serde_json::from_value(params)?),

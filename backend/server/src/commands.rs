@@ -5,6 +5,7 @@
 //! transaction of the tree's room.
 
 mod agents;
+mod attribution;
 mod documents;
 mod edits;
 mod invites;

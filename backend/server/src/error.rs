@@ -183,7 +183,6 @@ const fn status(code: ErrorCode) -> StatusCode {
         ErrorCode::InviteInvalid => StatusCode::GONE,
         ErrorCode::PathTaken
         | ErrorCode::TurnNotRunning
-        | ErrorCode::TurnAlreadyReviewed
         | ErrorCode::TurnRunning
         | ErrorCode::EditNotFound
         | ErrorCode::EditAmbiguous
@@ -227,9 +226,6 @@ impl ApiError {
             Conflict::PathTaken => Self::new(ErrorCode::PathTaken, "another document has this path"),
             Conflict::InviteInvalid => invite_invalid(),
             Conflict::TurnFinished { .. } => Self::new(ErrorCode::TurnNotRunning, "the turn has ended"),
-            Conflict::TurnReviewed { .. } => {
-                Self::new(ErrorCode::TurnAlreadyReviewed, "the turn was accepted or rejected before")
-            }
             other => Self::internal(other),
         }
     }

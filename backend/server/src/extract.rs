@@ -136,6 +136,18 @@ named! {
     TokenId "token" NotFound;
 }
 
+/// The id of an agent: whatever text, since agents are named by whoever sets them up.
+#[derive(Debug, Clone)]
+pub(crate) struct AgentId(pub String);
+
+impl Named for AgentId {
+    const PARAMETER: &'static str = "agent";
+    const MISSING: ErrorCode = ErrorCode::AgentNotFound;
+    fn read(text: &str) -> Option<Self> {
+        Some(Self(text.to_owned()))
+    }
+}
+
 /// An id from the path; text that is no id names nothing.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PathId<T>(pub T);

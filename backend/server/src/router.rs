@@ -65,11 +65,15 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(at::documents::text))
         .routes(routes!(at::edits::patch))
         .routes(routes!(at::edits::replace))
+        .routes(routes!(at::documents::attribution))
         .routes(routes!(at::turns::list, at::turns::start))
         .routes(routes!(at::turns::show))
         .routes(routes!(at::turns::interrupt))
         .routes(routes!(at::turns::accept))
         .routes(routes!(at::turns::reject))
+        .routes(routes!(at::turns::changes))
+        .routes(routes!(at::turns::accept_agent))
+        .routes(routes!(at::turns::reject_agent))
         .routes(routes!(at::tickets::create))
 }
 

@@ -157,12 +157,6 @@ pub enum Conflict {
         /// The turn.
         turn: TurnId,
     },
-    /// The turn was accepted or rejected before.
-    #[error("turn `{turn}` was already reviewed")]
-    TurnReviewed {
-        /// The turn.
-        turn: TurnId,
-    },
     /// Only a part of the write's updates was committed before, under the same stamps.
     #[error("a part of this write was committed before")]
     Stamp,

@@ -22,7 +22,7 @@ mod write;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId, Version};
+use ensemble_protocol::id::{DocumentId, HunkId, InviteId, MemberId, ProjectId, TokenId, TurnId, Version};
 use time::OffsetDateTime;
 use tokio::sync::watch;
 
@@ -32,9 +32,9 @@ pub use crate::clock::{Clock, Ids, ManualClock, SeededIds, SystemClock, SystemId
 pub use crate::error::{Conflict, StoreError};
 pub use crate::in_flight::{InFlight, Slot};
 pub use crate::record::{
-    Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, Invite, LedgerEntry,
-    LedgerKind, LoadedDocument, Member, Membership, Project, Quarantined, ReadableDocument, Recovery,
-    Session, Snapshot, Stamp, StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord,
+    Author, ClientOwner, ClientRecord, Document, DocumentKind, Hash, HunkRecord, Invite, LedgerActor,
+    LedgerEntry, LedgerKind, LoadedDocument, Member, Membership, Project, Quarantined, ReadableDocument,
+    Recovery, Session, Snapshot, Stamp, StoredLedgerEntry, StoredUpdate, Token, TurnError, TurnRecord,
 };
 pub use crate::sqlite::SqliteStore;
 pub use crate::write::{Change, ClientAdvance, Commit, Committed, NewSnapshot, NewUpdate, TurnUpdate, Write};
@@ -229,11 +229,18 @@ pub trait Store: Send + Sync + 'static {
     /// The client ids used or reserved in a document, by id.
     async fn clients_of(&self, document: DocumentId) -> Result<Vec<ClientRecord>, StoreError>;
 
-    /// What a turn did, in the order it was committed within each document; rejections included.
+    /// What a turn did, in the order it was committed within each document; reviews included.
     async fn ledger_of_turn(&self, turn: TurnId) -> Result<Vec<StoredLedgerEntry>, StoreError>;
 
-    /// What all turns did in a document, in the order it was committed.
+    /// What the ledger says of a document, in the order it was committed.
     async fn ledger_of_document(&self, document: DocumentId) -> Result<Vec<StoredLedgerEntry>, StoreError>;
+
+    /// The same without the texts.
+    async fn ledger_outline(&self, document: DocumentId) -> Result<Vec<StoredLedgerEntry>, StoreError>;
+
+    /// The hunks that count as never written, of the turns that wrote in a document: the rejected ones and those
+    /// that were taken back while their turn was at work.
+    async fn undone_hunks(&self, document: DocumentId) -> Result<Vec<(TurnId, HunkId)>, StoreError>;
 
     /// A turn.
     async fn turn(&self, id: TurnId) -> Result<Option<TurnRecord>, StoreError>;

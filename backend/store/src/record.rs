@@ -359,18 +359,29 @@ words! {
         Inserted = "inserted",
         /// The turn deleted this range of ids; the entry keeps their text.
         Deleted = "deleted",
-        /// A rejection took this inserted range back.
+        /// A review took this range away; the entry keeps its text.
         Withdrawn = "withdrawn",
-        /// A rejection put deleted text back, as this new range of ids.
+        /// A review put text back, as this new range of ids, which stands for an older one.
         Restored = "restored",
+        /// Somebody wanted this range gone that a turn or a review had taken away before.
+        AlsoDeleted = "also_deleted",
     }
 }
 
-/// What one turn did to one range of ids of a document.
+/// Who did what a ledger entry says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LedgerActor {
+    /// A turn; for a review, the turn that was reviewed.
+    Turn(TurnId),
+    /// A person, who wanted something gone that a turn had taken away.
+    Member(MemberId),
+}
+
+/// What was done to one range of ids of a document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LedgerEntry {
-    /// The turn.
-    pub turn: TurnId,
+    /// Who did it.
+    pub by: LedgerActor,
     /// The hunk of the turn, where it was one.
     pub hunk: Option<HunkId>,
     /// What happened.
@@ -383,6 +394,18 @@ pub struct LedgerEntry {
     pub length: u32,
     /// The text that was there, for what was deleted.
     pub text: Option<String>,
+    /// For what came back: client and first clock of the range it stands for, never itself one that came back.
+    pub of: Option<(u64, u32)>,
+}
+
+impl LedgerEntry {
+    /// The turn, where one did it.
+    pub const fn turn(&self) -> Option<TurnId> {
+        match self.by {
+            LedgerActor::Turn(turn) => Some(turn),
+            LedgerActor::Member(_) => None,
+        }
+    }
 }
 
 /// A ledger entry, and where it stands in the log.
@@ -390,7 +413,7 @@ pub struct LedgerEntry {
 pub struct StoredLedgerEntry {
     /// The document.
     pub document: DocumentId,
-    /// The update it was committed with.
+    /// The update it was committed with; for an entry that grew, the first one.
     pub version: Version,
     /// What happened.
     pub entry: LedgerEntry,

@@ -242,6 +242,12 @@ pub enum Change {
         /// The document.
         id: DocumentId,
     },
+    /// Puts a deleted document back at its path, with all that was in it. A conflict when a live document of the
+    /// project has the path by now.
+    RestoreDocument {
+        /// The document.
+        id: DocumentId,
+    },
     /// Records a turn. Its times are taken as they are, so that its replica can say the same.
     CreateTurn(Box<TurnRecord>),
     /// Changes a turn that is not over; of one that is over only its review.
@@ -323,8 +329,7 @@ pub struct TurnUpdate {
     pub error: Option<TurnError>,
     /// When it was over.
     pub finished_at: Option<OffsetDateTime>,
-    /// What people said to it. From open to accepted or rejected, and from accepted to rejected;
-    /// anything else is a conflict.
+    /// What people said to it.
     pub review: Option<Review>,
 }
 

@@ -196,7 +196,7 @@ pub fn admit_stored<'a>(index: &Index, update: &Update<'a>) -> Verdict<'a> {
 }
 
 /// Whether more text would be visible than a document may have, and more than before.
-fn grows_too_large(index: &Index, admitted: &Admitted<'_>) -> bool {
+pub(crate) fn grows_too_large(index: &Index, admitted: &Admitted<'_>) -> bool {
     let texts = || admitted.blocks.iter().filter(|block| matches!(block.content, Content::Text(_)));
     let inserted: u64 = texts().map(|block| u64::from(block.units.length)).sum();
     let before = u64::from(index.len());

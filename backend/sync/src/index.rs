@@ -378,6 +378,21 @@ impl Index {
             .collect()
     }
 
+    /// The parts of `units` that stand together, deleted or not, each with the number of units before it, deleted
+    /// ones included.
+    pub fn placed(&self, units: UnitRange) -> Vec<(UnitRange, u64)> {
+        let Some(client) = self.numbers.get(&units.client) else { return Vec::new() };
+        self.nodes_of(*client, units.clock, units.end())
+            .map(|node| {
+                let run = &self.nodes[node as usize];
+                let from = run.id.clock.max(units.clock);
+                let length = run.end().min(units.end()) - from;
+                let place = self.place_of(Id { client: *client, clock: from });
+                (UnitRange { client: units.client, clock: from, length }, place)
+            })
+            .collect()
+    }
+
     /// Whether something of `units` is visible.
     pub fn any_visible(&self, units: UnitRange) -> bool {
         let Some(client) = self.numbers.get(&units.client) else { return false };

@@ -4,8 +4,8 @@
 //! way out; [`admission`] decides about every update before it reaches yrs, by the grammar of [`update`];
 //! [`index`] knows where every unit of a document is; [`document`] is the one file that opens yrs transactions;
 //! [`anchor`] names places that survive typing; [`writer`] encodes the server's own edits; [`presence`] is who
-//! is here; [`ledger`] takes a turn back; [`transaction`] commits edits of several rooms together; [`past`] is a
-//! text at an older version.
+//! is here; [`ledger`] says what of a turn stays, with sets of [`units`]; [`transaction`] commits edits of several
+//! rooms together; [`past`] is a text at an older version.
 //! [`rate`] says how often is too often, and `people` remembers it of each person.
 //! Sockets, sign-in and models are left to others: a room knows frames, edits and rows.
 
@@ -23,6 +23,7 @@ pub mod rate;
 pub mod registry;
 pub mod room;
 pub mod transaction;
+pub mod units;
 pub mod update;
 pub mod writer;
 

@@ -157,13 +157,44 @@ pub struct PreparedEdit {
     pub yielded: bool,
 }
 
-/// What came of rejecting a turn in one document.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Rejected {
-    /// Units of the turn that were taken out.
+/// A decision about some hunks of a turn, as far as they are in one document.
+#[derive(Debug, Clone)]
+pub struct ReviewWrite {
+    /// The turn.
+    pub turn: TurnId,
+    /// Its hunks.
+    pub hunks: Vec<HunkId>,
+    /// What is to become of them.
+    pub verdict: Verdict,
+    /// Whether to look at everything else turns did in the document as well: it was away when something was
+    /// decided.
+    pub everything: bool,
+    /// Who decided; for a turn that takes its own hunk back, who asked for it.
+    pub member: MemberId,
+    /// Rows that are committed with it: the hunks' states.
+    pub changes: Vec<Change>,
+    /// Nothing is written any more once this is cancelled.
+    pub stop: CancellationToken,
+}
+
+/// What is to become of a hunk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It counts.
+    Keep,
+    /// The document is as if it had not been written.
+    Undo,
+}
+
+/// What came of a review in one document.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Reviewed {
+    /// Units that were taken out.
     pub withdrawn: u32,
-    /// Units the turn had deleted that were put back.
+    /// Units that were put back.
     pub restored: u32,
+    /// What came back: the units that stood for it before, and those it is now.
+    pub copies: Vec<(UnitRange, UnitRange)>,
 }
 
 /// An agent's presence in a document.
@@ -256,8 +287,10 @@ pub(crate) enum Message {
     Read(Answer<BaseText>),
     /// A turn writes.
     Write(Box<TurnWrite>, Answer<Written>),
-    /// A turn is taken back, by this person, with these rows.
-    Reject { turn: TurnId, member: MemberId, changes: Vec<Change>, answer: Answer<Rejected> },
+    /// Somebody decided about hunks of a turn.
+    Review(Box<ReviewWrite>, Answer<Reviewed>),
+    /// Somebody wanted these units gone that stand elsewhere by now; said by the room to itself.
+    Settle(Vec<UnitRange>),
     /// A command changes a replica.
     Replica(Box<ReplicaWrite>, Answer<Committed>),
     /// Keeps the place of server-made edits for some that several rooms commit together.
@@ -365,14 +398,11 @@ impl Room {
         self.ask(|answer| Message::Write(Box::new(write), answer)).await
     }
 
-    /// Takes back what a turn inserted and puts back what it deleted. What people typed stays.
-    pub async fn reject(
-        &self,
-        turn: TurnId,
-        member: MemberId,
-        changes: Vec<Change>,
-    ) -> Result<Rejected, RoomError> {
-        self.ask(|answer| Message::Reject { turn, member, changes, answer }).await
+    /// Makes the document what it has to be when these hunks count, or do not. What people typed stays.
+    ///
+    /// The hunks' states, in `changes`, are committed with it. Doing it again changes nothing.
+    pub async fn review(&self, review: ReviewWrite) -> Result<Reviewed, RoomError> {
+        self.ask(|answer| Message::Review(Box::new(review), answer)).await
     }
 
     /// Changes a replica and rows in one transaction; everybody sees it after the commit.

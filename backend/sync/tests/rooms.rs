@@ -13,14 +13,17 @@ use ensemble_protocol::lib0::Reader;
 use ensemble_protocol::limits;
 use ensemble_protocol::sync::{PresenceEntry, SyncMessage, read_presence, write_presence};
 use ensemble_store::{
-    Change, DocumentKind, Ids, InFlight, NewUpdate, Review, SeededIds, SqliteStore, Store, SystemClock,
-    TurnRecord, TurnStatus, Write,
+    Change, DocumentKind, HunkRecord, HunkState, Ids, InFlight, NewUpdate, Review, SeededIds, SqliteStore,
+    Store, SystemClock, TurnRecord, TurnStatus, Write,
 };
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::BaseText;
 use ensemble_sync::peer::{Outbox, Outgoing};
 use ensemble_sync::registry::{Lost, RegistryOptions, RoomRegistry};
-use ensemble_sync::room::{AnchoredEdit, Framing, Identity, Join, PeerGuard, PeerMessage, Room, TurnWrite};
+use ensemble_sync::room::{
+    AnchoredEdit, Framing, Identity, Join, PeerGuard, PeerMessage, ReviewWrite, Reviewed, Room, TurnWrite,
+    Verdict,
+};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use yrs::updates::decoder::Decode as _;
@@ -142,6 +145,36 @@ impl World {
         };
         self.store.commit(Write::changes([Change::CreateTurn(Box::new(record))])).await.unwrap();
         id
+    }
+
+    /// Decides about hunks of a turn.
+    async fn review(&self, turn: TurnId, hunks: &[u32], verdict: Verdict) -> Reviewed {
+        let state = if verdict == Verdict::Undo { HunkState::Rejected } else { HunkState::Accepted };
+        let put = |hunk: &u32| {
+            Change::PutHunk(Box::new(HunkRecord {
+                turn,
+                hunk: HunkId(*hunk),
+                document: Some(self.document),
+                path: "main.py".into(),
+                state,
+                anchor: None,
+                head: None,
+                inserted: 0,
+                deleted: 0,
+                line: None,
+                reason: None,
+            }))
+        };
+        let review = ReviewWrite {
+            turn,
+            hunks: hunks.iter().copied().map(HunkId).collect(),
+            verdict,
+            everything: false,
+            member: self.members[0],
+            changes: hunks.iter().map(put).collect(),
+            stop: CancellationToken::new(),
+        };
+        self.room().await.review(review).await.unwrap()
     }
 }
 
@@ -432,12 +465,76 @@ async fn rejecting_a_turn_keeps_what_people_typed_inside_its_text() {
     ada.until(|seen| seen.statuses.len() == 3).await;
     drop(room);
     world.restart();
-    let rejected = world.room().await.reject(turn, world.members[0], Vec::new()).await.unwrap();
+    let rejected = world.review(turn, &[1], Verdict::Undo).await;
     assert_eq!((rejected.withdrawn, rejected.restored), (12, 3));
     let text = world.text().await;
     assert!(text == "one two(mine) three" || text == "one (mine)two three", "{text}");
-    let again = world.room().await.reject(turn, world.members[0], Vec::new()).await.unwrap();
+    let again = world.review(turn, &[1], Verdict::Undo).await;
     assert_eq!((again.withdrawn, again.restored), (0, 0), "twice is once");
+
+    // And back: the agent's text is around Ada's again.
+    world.restart();
+    let accepted = world.review(turn, &[1], Verdict::Keep).await;
+    assert_eq!((accepted.withdrawn, accepted.restored), (3, 12));
+    assert_eq!(world.text().await, "one TWO-(mine)AND-MORE three");
+}
+
+/// [L7] What a person deleted that a turn had deleted already does not come back, and goes where it is back.
+#[tokio::test]
+async fn what_a_person_wanted_gone_stays_gone() {
+    for (rejected_first, restarted) in [(false, false), (false, true), (true, false), (true, true)] {
+        let mut world = World::new().await;
+        let mut ada = world.joined(10, 0).await;
+        ada.type_at(0, "one two three").await;
+        let base = world.room().await.read().await.unwrap();
+        let turn = world.turn().await;
+        let edits = vec![edit(&base, 1, 4, 13, "")];
+        world.room().await.write(turn_write(turn, world.members[0], edits)).await.unwrap();
+        if rejected_first {
+            world.review(turn, &[1], Verdict::Undo).await;
+            assert_eq!(world.text().await, "one two three");
+        }
+        if restarted {
+            world.restart();
+            // The same page: it knows what it knew, and nothing of what happened since.
+            let again = world.joined(11, 0).await;
+            ada = Peer { doc: ada.doc, content: ada.content, ..again };
+        }
+        let mut bob = world.joined(20, 1).await;
+        // Ada has not seen what the turn did.
+        assert_eq!(ada.text(), "one two three");
+        let update = ada.edit(4, 4, "");
+        ada.say(PeerMessage::Update(update)).await;
+        let expected = "one three";
+        if rejected_first {
+            bob.until_text(expected).await;
+        } else {
+            assert_eq!(world.text().await, "one ");
+        }
+        world.review(turn, &[1], Verdict::Undo).await;
+        assert_eq!(world.text().await, expected, "{rejected_first} {restarted}");
+        bob.until_text(expected).await;
+    }
+}
+
+/// [L7] A page that sends all it has, with every deletion it ever learnt of, wants nothing gone by that.
+#[tokio::test]
+async fn what_a_page_only_repeats_is_nobodys_wish() {
+    let world = World::new().await;
+    let mut ada = world.joined(10, 0).await;
+    ada.type_at(0, "one two three").await;
+    let base = world.room().await.read().await.unwrap();
+    let turn = world.turn().await;
+    let edits = vec![edit(&base, 1, 4, 8, "")];
+    world.room().await.write(turn_write(turn, world.members[0], edits)).await.unwrap();
+    ada.until_text("one three").await;
+    let everything = ada.doc.transact().encode_diff_v1(&yrs::StateVector::default());
+    let before = ada.seen.statuses.len();
+    ada.say(PeerMessage::Update(everything.clone().into())).await;
+    ada.say(PeerMessage::Step2(everything.into())).await;
+    ada.until(|seen| seen.statuses.len() > before).await;
+    world.review(turn, &[1], Verdict::Undo).await;
+    assert_eq!(world.text().await, "one two three");
 }
 
 /// [T7] Nothing is written for a turn that was stopped.

@@ -103,7 +103,6 @@ const EXPLANATIONS: Record<ErrorCode | "offline" | "unreadable", Explanation> = 
     action: "Use letters, digits and slashes, without empty parts or “..”.",
   },
   turn_not_running: { title: "This turn has already ended", action: "" },
-  turn_already_reviewed: { title: "This turn was already reviewed", action: "" },
   version_unknown: {
     title: "The text has moved on too far",
     action: "Select the text again and repeat the prompt.",

@@ -11,7 +11,7 @@ export type Timestamp = string;
 
 export type Role = "viewer" | "editor" | "owner";
 
-export type ErrorCode = "bad_request" | "not_signed_in" | "bad_ticket" | "no_access" | "read_only" | "foreign_origin" | "projects_closed" | "not_found" | "project_not_found" | "document_not_found" | "turn_not_found" | "agent_not_found" | "invite_not_found" | "invite_invalid" | "path_taken" | "path_invalid" | "turn_not_running" | "turn_already_reviewed" | "turn_running" | "version_unknown" | "edit_not_found" | "edit_ambiguous" | "not_supported" | "too_large" | "rate_limited" | "busy" | "malformed_update" | "malformed_frame" | "method_not_allowed" | "unsupported_media_type" | "internal";
+export type ErrorCode = "bad_request" | "not_signed_in" | "bad_ticket" | "no_access" | "read_only" | "foreign_origin" | "projects_closed" | "not_found" | "project_not_found" | "document_not_found" | "turn_not_found" | "agent_not_found" | "invite_not_found" | "invite_invalid" | "path_taken" | "path_invalid" | "turn_not_running" | "turn_running" | "version_unknown" | "edit_not_found" | "edit_ambiguous" | "not_supported" | "too_large" | "rate_limited" | "busy" | "malformed_update" | "malformed_frame" | "method_not_allowed" | "unsupported_media_type" | "internal";
 
 export type Problem = { 
 /**
@@ -99,7 +99,7 @@ export type TurnStatus = "queued" | "running" | "done" | "interrupted" | "failed
 
 export type HunkState = "applied" | "accepted" | "rejected" | "missed" | "reverted";
 
-export type Review = "open" | "accepted" | "rejected";
+export type Review = "open" | "accepted" | "rejected" | "mixed";
 
 export type Compat = "codex";
 
@@ -667,6 +667,168 @@ export type TurnAnswer = {
  */
 turn: Turn, };
 
+export type ReviewedTurns = { 
+/**
+ * Those of which something changed, newest first; none when there is nothing left to do.
+ */
+turns: Array<TurnId>, };
+
+export type Units = { 
+/**
+ * The Yjs client id.
+ */
+client: number, 
+/**
+ * The first unit's clock.
+ */
+clock: number, 
+/**
+ * How many units.
+ */
+length: number, };
+
+export type DeletedUnits = { 
+/**
+ * The Yjs client id.
+ */
+client: number, 
+/**
+ * The first unit's clock.
+ */
+clock: number, 
+/**
+ * How many units.
+ */
+length: number, 
+/**
+ * What they said.
+ */
+text: string, };
+
+export type HunkChanges = { 
+/**
+ * Its id within the turn.
+ */
+id: HunkId, 
+/**
+ * What became of it.
+ */
+state: HunkState, 
+/**
+ * What it inserted, visible or not; what a review put back of it stands here under its new ids.
+ */
+inserted: Array<Units>, 
+/**
+ * What it deleted.
+ */
+deleted: Array<DeletedUnits>, };
+
+export type DocumentChanges = { 
+/**
+ * The document.
+ */
+document: DocumentId, 
+/**
+ * Its path.
+ */
+path: string, 
+/**
+ * Its hunks there, in order.
+ */
+hunks: Array<HunkChanges>, };
+
+export type TurnChanges = { 
+/**
+ * The turn.
+ */
+turn: TurnId, 
+/**
+ * The documents it changed.
+ */
+documents: Array<DocumentChanges>, };
+
+export type WrittenBy = "person" | "turn";
+
+export type AttributedSpan = { 
+/**
+ * UTF-16 units before it.
+ */
+start: number, 
+/**
+ * UTF-16 units.
+ */
+length: number, 
+/**
+ * Whether a person or a turn wrote it.
+ */
+by: WrittenBy, 
+/**
+ * The person; none for what was written before anybody can be told.
+ */
+member?: MemberId | null, 
+/**
+ * The turn.
+ */
+turn?: TurnId | null, 
+/**
+ * The hunk of the turn.
+ */
+hunk?: HunkId | null, 
+/**
+ * The Yjs client id its units have, all of them.
+ */
+client: number, 
+/**
+ * Its first unit's clock.
+ */
+clock: number, };
+
+export type AttributedTurn = { 
+/**
+ * The agent's id.
+ */
+agent: string, 
+/**
+ * What it was asked.
+ */
+prompt: string, 
+/**
+ * Who asked.
+ */
+by: MemberId, 
+/**
+ * When.
+ */
+created_at: Timestamp, };
+
+export type AttributedMember = { 
+/**
+ * Their name.
+ */
+name: string, 
+/**
+ * Their colour.
+ */
+color: string, };
+
+export type Attribution = { 
+/**
+ * The version it is of.
+ */
+version: Version, 
+/**
+ * The whole text, in order and without gaps.
+ */
+spans: Array<AttributedSpan>, 
+/**
+ * The turns the spans name.
+ */
+turns: { [key in string]: AttributedTurn }, 
+/**
+ * The people the spans and the turns name.
+ */
+members: { [key in string]: AttributedMember }, };
+
 export type TurnParams = { 
 /**
  * The turn.
@@ -682,6 +844,12 @@ turn: TurnId,
  * Which hunks; the whole turn when left out.
  */
 hunks?: Array<HunkId> | null, };
+
+export type AgentParams = { 
+/**
+ * Its id in the project.
+ */
+agent: string, };
 
 export type RenameParams = { 
 /**

@@ -4,8 +4,7 @@
 //! At most one write per document is under way; text that settles meanwhile joins the next one.
 //!
 //! Edits of a hunk are written as they settle, before its end. A later line may still contradict the hunk; then
-//! the ledger says exactly what it inserted and deleted, the one goes and the other returns where it was, and
-//! the base text learns the new units of what returned.
+//! it is undone as if it had been rejected, and the base text learns the new units of what returned.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
@@ -101,8 +100,10 @@ pub(super) struct Batch {
     items: Vec<Planned>,
     pub(super) edits: Vec<AnchoredEdit>,
     pub(super) changes: Vec<Change>,
-    /// The hunk this takes back; then `edits` are made from its ledger, when they are written.
+    /// The hunk this takes back; then there are no `edits`, and the ledger says what is done.
     pub(super) take_back: Option<HunkId>,
+    /// What came back when it was taken back: the units it had, and those it has now.
+    pub(super) returned: Vec<(UnitRange, UnitRange)>,
 }
 
 /// Units a turn inserted and deleted in a document.
@@ -127,27 +128,6 @@ impl Tally {
             self.deleted += u64::from(edit.deleted);
         }
     }
-}
-
-/// The edits that take a hunk back: what it inserted goes, what it deleted returns right behind its old place.
-pub(super) fn taking_back(ledger: &[LedgerEntry], hunk: HunkId) -> Vec<AnchoredEdit> {
-    ledger
-        .iter()
-        .filter(|entry| entry.hunk == Some(hunk))
-        .filter_map(|entry| {
-            let range = UnitRange { client: entry.client, clock: entry.clock, length: entry.length };
-            match entry.kind {
-                LedgerKind::Inserted => {
-                    Some(AnchoredEdit { hunk, at: Anchor::Start, insert: String::new(), delete: vec![range] })
-                }
-                LedgerKind::Deleted => {
-                    let insert = entry.text.clone().unwrap_or_default();
-                    Some(AnchoredEdit { hunk, at: Anchor::After(range.last()), insert, delete: Vec::new() })
-                }
-                LedgerKind::Withdrawn | LedgerKind::Restored => None,
-            }
-        })
-        .collect()
 }
 
 impl DocumentWriter {
@@ -305,7 +285,7 @@ impl DocumentWriter {
         self.under_way = Some(items.iter().map(|item| item.hunk).collect());
         self.due = now + limits::FLUSH_INTERVAL;
         let changes = records.into_iter().map(|record| Change::PutHunk(Box::new(record))).collect();
-        Batch { items, edits, changes, take_back }
+        Batch { items, edits, changes, take_back, returned: Vec::new() }
     }
 
     /// Takes note of what a write did.
@@ -313,7 +293,9 @@ impl DocumentWriter {
         self.under_way = None;
         self.tally.add(written);
         if let Some(hunk) = batch.take_back {
-            self.restored(&batch.edits, written);
+            for (old, new) in batch.returned {
+                self.base.runs = renamed(&self.base.runs, old, new).into();
+            }
             self.written.remove(&hunk);
             self.shifts.retain(|shift| shift.hunk != hunk);
             hunks.put(hunks.reverted(hunk, self.document, &self.path));
@@ -358,16 +340,6 @@ impl DocumentWriter {
             self.sight.cursor = Some((done.end, done.end));
             self.sight.status = "writing";
             self.sight.stale = true;
-        }
-    }
-
-    /// What returned stands in the base text under its new units.
-    fn restored(&mut self, edits: &[AnchoredEdit], written: &Written) {
-        for (edit, done) in edits.iter().zip(&written.edits) {
-            let (Anchor::After(last), Some(new)) = (edit.at, inserted(done)) else { continue };
-            let old =
-                UnitRange { client: last.client, clock: last.clock + 1 - new.length, length: new.length };
-            self.base.runs = renamed(&self.base.runs, old, new).into();
         }
     }
 

@@ -1,173 +1,391 @@
-//! Accepting a turn, and taking it back.
+//! Accepting and rejecting: a turn, some of its hunks, or all turns of an agent.
+//!
+//! The decision is about hunks. Their states are committed with what they mean for their document, one document
+//! after the other, so a crash in between leaves a turn of which some hunks are decided, and deciding again does
+//! the rest. What is decided about the turn follows from its hunks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use ensemble_protocol::id::{DocumentId, MemberId, ProjectId, TurnId};
+use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_protocol::rest::{self, HunkState};
-use ensemble_store::{Change, ClientOwner, HunkRecord, TurnRecord, TurnUpdate};
+use ensemble_store::{Change, ClientOwner, Document, HunkRecord, TurnRecord, TurnUpdate};
 use ensemble_sync::RoomError;
-use ensemble_sync::room::ReplicaWrite;
+use ensemble_sync::room::{ReplicaWrite, ReviewWrite, Verdict};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio_util::sync::CancellationToken;
 
 use super::{Shared, Supervisor};
 use crate::apply::{DELETED, MOVED_TO};
 use crate::context::{ROOM_TRIES, read_room};
 use crate::error::AgentError;
 use crate::replica::{self, Turns};
-use crate::turn::{Turn, Verdict};
+use crate::turn::review_of;
+
+/// Turns of which one request may change something.
+const TURNS_AT_ONCE: usize = 100;
+/// Turns that are read together while looking for those of an agent.
+const PAGE: u32 = 100;
+/// The reason of a rejected hunk whose document a turn had made, and which went with it.
+const WENT_WITH_IT: &str = "its document went with it";
+/// The reason of a hunk that was decided about when its document was gone.
+const GONE: &str = "the document was deleted";
+
+/// Which hunks of a turn are decided about.
+#[derive(Debug, Clone, Copy)]
+enum Choice<'a> {
+    /// All that were applied.
+    All,
+    /// Those nothing was decided about.
+    Open,
+    /// These.
+    Hunks(&'a [HunkId]),
+}
 
 impl Supervisor {
-    /// Records that a turn's edits stay. It can still be rejected later.
-    pub async fn accept(&self, project: ProjectId, turn: TurnId) -> Result<rest::Turn, AgentError> {
-        let (_claim, record, reviewed) = self.begin_review(project, turn, Verdict::Accept).await?;
-        let mut hunks = self.shared.options.store.hunks_of(turn).await?;
-        hunks.retain(|hunk| hunk.state == HunkState::Applied);
-        for hunk in &mut hunks {
-            hunk.state = HunkState::Accepted;
-        }
-        self.finish_review(&record, reviewed, hunks).await?;
+    /// Records that a turn's edits stay, or those of some of its hunks. What was rejected comes back.
+    pub async fn accept(
+        &self,
+        project: ProjectId,
+        turn: TurnId,
+        hunks: Option<&[HunkId]>,
+        member: MemberId,
+    ) -> Result<rest::Turn, AgentError> {
+        let choice = hunks.map_or(Choice::All, Choice::Hunks);
+        self.review(project, turn, choice, Verdict::Keep, member).await?;
         self.get(project, turn).await
     }
 
-    /// Takes a turn back in every document it wrote in: its text goes, what it deleted returns, and what people
-    /// typed stays, also inside it. Documents it made go, unless somebody else has written in them; documents it
-    /// moved return to their path, unless that is taken.
+    /// Takes a turn back in every document it wrote in, or some of its hunks: their text goes, what they deleted
+    /// returns, and what people typed stays, also inside it. Documents it made go, unless somebody else has written
+    /// in them; documents it deleted return and those it moved go back, unless their path is taken.
     ///
-    /// When this fails half way the turn is not marked, and rejecting it again does the rest.
+    /// A turn at work that is rejected as a whole is stopped first. When this fails half way, rejecting again does
+    /// the rest.
     pub async fn reject(
         &self,
         project: ProjectId,
         turn: TurnId,
+        hunks: Option<&[HunkId]>,
         member: MemberId,
     ) -> Result<rest::Turn, AgentError> {
-        let (_claim, record, reviewed) = self.begin_review(project, turn, Verdict::Reject).await?;
-        let store = &self.shared.options.store;
-        let mut hunks = store.hunks_of(turn).await?;
-        // A document that was deleted stays so: there is no text in it to take back.
-        hunks.retain(|hunk| {
-            matches!(hunk.state, HunkState::Applied | HunkState::Accepted)
-                && hunk.reason.as_deref() != Some(DELETED)
-        });
-        for hunk in &mut hunks {
-            hunk.state = HunkState::Rejected;
-        }
-        let written: BTreeSet<DocumentId> =
-            store.ledger_of_turn(turn).await?.into_iter().map(|stored| stored.document).collect();
-        for document in written {
-            let changes = hunks
-                .iter()
-                .filter(|hunk| hunk.document == Some(document))
-                .map(|hunk| Change::PutHunk(Box::new(hunk.clone())))
-                .collect();
-            self.take_back(document, turn, member, changes).await?;
-        }
-        for hunk in &hunks {
-            if let Some(to) = hunk.reason.as_deref().and_then(|reason| reason.strip_prefix(MOVED_TO)) {
-                self.move_back(&record, member, hunk, to).await?;
-            }
-        }
-        for document in &record.documents {
-            self.remove_if_only_ours(&record, member, *document).await?;
-        }
-        self.finish_review(&record, reviewed, hunks).await?;
+        let choice = hunks.map_or(Choice::All, Choice::Hunks);
+        self.review(project, turn, choice, Verdict::Undo, member).await?;
         self.get(project, turn).await
     }
 
-    async fn begin_review(
+    /// Accepts what is open of all turns of an agent, newest first, and tells which turns that changed. At most a
+    /// hundred at once: none says that there is nothing left.
+    pub async fn accept_all(
+        &self,
+        project: ProjectId,
+        agent: &str,
+        member: MemberId,
+    ) -> Result<Vec<TurnId>, AgentError> {
+        self.review_all(project, agent, Choice::Open, Verdict::Keep, member).await
+    }
+
+    /// Rejects all turns of an agent, newest first, and tells which turns that changed. At most a hundred at once:
+    /// none says that there is nothing left. A turn at work is left alone.
+    pub async fn reject_all(
+        &self,
+        project: ProjectId,
+        agent: &str,
+        member: MemberId,
+    ) -> Result<Vec<TurnId>, AgentError> {
+        self.review_all(project, agent, Choice::All, Verdict::Undo, member).await
+    }
+
+    async fn review_all(
+        &self,
+        project: ProjectId,
+        agent: &str,
+        choice: Choice<'_>,
+        verdict: Verdict,
+        member: MemberId,
+    ) -> Result<Vec<TurnId>, AgentError> {
+        let store = &self.shared.options.store;
+        let mut is_known = agent == self.shared.options.agent.id;
+        let mut reviewed = Vec::new();
+        let mut before = None;
+        loop {
+            let page = store.turns_of(project, PAGE, before).await?;
+            let Some(last) = page.last() else { break };
+            before = Some(last.id);
+            for record in page.iter().filter(|record| record.agent == agent) {
+                is_known = true;
+                if record.status.is_final()
+                    && self.review(project, record.id, choice, verdict, member).await?
+                {
+                    reviewed.push(record.id);
+                }
+                if reviewed.len() == TURNS_AT_ONCE {
+                    return Ok(reviewed);
+                }
+            }
+        }
+        if is_known { Ok(reviewed) } else { Err(AgentError::AgentNotFound(agent.to_owned())) }
+    }
+
+    /// Decides about hunks, and tells whether that changed anything.
+    async fn review(
         &self,
         project: ProjectId,
         turn: TurnId,
+        choice: Choice<'_>,
         verdict: Verdict,
-    ) -> Result<(Claim, TurnRecord, Turn), AgentError> {
-        // Claimed first and read afterwards, so that of two reviews the second sees what the first did.
-        let known = self.record(project, turn).await?.id;
-        let claim = Claim::new(&self.shared, known)?;
+        member: MemberId,
+    ) -> Result<bool, AgentError> {
+        let known = self.record(project, turn).await?;
+        if !known.status.is_final() {
+            if verdict == Verdict::Keep || matches!(choice, Choice::Hunks(_)) {
+                return Err(AgentError::TurnRunning(turn));
+            }
+            match self.interrupt(project, turn).await {
+                Ok(_) | Err(AgentError::TurnNotRunning(_)) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        // Of two reviews of a turn the second sees what the first did.
+        let _claim = Claim::wait(&self.shared, turn).await;
         let record = self.record(project, turn).await?;
-        let reviewed = Turn { id: turn, status: record.status, review: record.review }.review(verdict)?;
         // Its end is recorded a moment before its task is gone, which whoever polls may see.
         let handle = self.shared.state.lock().handles.get(&turn).cloned();
         if let Some(handle) = handle {
             handle.over.cancelled().await;
         }
-        Ok((claim, record, reviewed))
+
+        let hunks = self.shared.options.store.hunks_of(turn).await?;
+        if let Choice::Hunks(named) = choice
+            && let Some(unknown) = named.iter().find(|id| !hunks.iter().any(|hunk| hunk.hunk == **id))
+        {
+            return Err(AgentError::BadRequest(format!("turn `{turn}` has no hunk `{unknown}`")));
+        }
+        let state = match verdict {
+            Verdict::Keep => HunkState::Accepted,
+            Verdict::Undo => HunkState::Rejected,
+        };
+        let chosen = hunks.iter().filter(|hunk| hunk.state != state).filter(|hunk| match choice {
+            Choice::All => is_reviewable(hunk.state),
+            Choice::Open => hunk.state == HunkState::Applied,
+            Choice::Hunks(named) => is_reviewable(hunk.state) && named.contains(&hunk.hunk),
+        });
+        // What was applied is in the document as it is: only what was rejected has to come back.
+        let (moving, staying): (Vec<HunkRecord>, Vec<HunkRecord>) =
+            chosen.cloned().partition(|hunk| verdict == Verdict::Undo || hunk.state == HunkState::Rejected);
+        let mut decided =
+            Decision { supervisor: self, record: &record, member, verdict, state }.carry_out(moving).await?;
+        decided.extend(staying.into_iter().map(|hunk| HunkRecord { state, ..hunk }));
+        self.finish_review(&record, hunks, decided, state).await
     }
 
+    /// Commits what became of the hunks and what that says about the turn.
     async fn finish_review(
         &self,
         record: &TurnRecord,
-        reviewed: Turn,
         hunks: Vec<HunkRecord>,
-    ) -> Result<(), AgentError> {
+        decided: Vec<HunkRecord>,
+        state: HunkState,
+    ) -> Result<bool, AgentError> {
         let options = &self.shared.options;
-        let turns = Turns::of(&options.store, &options.rooms, record.project).await?;
-        let update = TurnUpdate { review: Some(reviewed.review), ..TurnUpdate::default() };
-        let mut edits = replica::updated(record.id, &update);
-        edits.extend(hunks.iter().map(replica::hunk));
+        let before = review_of(hunks.iter().map(|hunk| hunk.state), record.review);
+        let of = |hunk: &HunkRecord| decided.iter().find(|decided| decided.hunk == hunk.hunk);
+        let states = hunks.iter().map(|hunk| of(hunk).unwrap_or(hunk).state);
+        // A turn that changed nothing is decided about as a whole.
+        let said = if state == HunkState::Accepted { rest::Review::Accepted } else { rest::Review::Rejected };
+        let review = review_of(states, said);
+        if decided.is_empty() && review == record.review {
+            return Ok(false);
+        }
+        // Where the last review ended half way, the list of turns has not heard of all it did.
+        let told: Vec<HunkRecord> = if before == record.review {
+            decided.clone()
+        } else {
+            hunks.iter().map(|hunk| of(hunk).unwrap_or(hunk).clone()).collect()
+        };
+        let update = TurnUpdate { review: Some(review), ..TurnUpdate::default() };
+        let mut edits = Vec::new();
+        if self.is_shown(record.project, record.id).await? {
+            edits.extend(replica::updated(record.id, &update));
+            edits.extend(told.iter().map(replica::hunk));
+        }
+        let changed = !decided.is_empty() || review != before;
         let mut changes = vec![Change::UpdateTurn { id: record.id, update: Box::new(update) }];
-        changes.extend(hunks.into_iter().map(|hunk| Change::PutHunk(Box::new(hunk))));
+        changes.extend(decided.into_iter().map(|hunk| Change::PutHunk(Box::new(hunk))));
+        let turns = Turns::of(&options.store, &options.rooms, record.project).await?;
         turns.commit(ReplicaWrite { changes, edits, ..ReplicaWrite::default() }).await?;
-        tracing::info!(turn.id = %record.id, "turn `{}` was {}", record.id, reviewed.review.as_str());
-        Ok(())
+        tracing::info!(turn.id = %record.id, "turn `{}` is {}", record.id, review.as_str());
+        Ok(changed)
+    }
+}
+
+const fn is_reviewable(state: HunkState) -> bool {
+    matches!(state, HunkState::Applied | HunkState::Accepted | HunkState::Rejected)
+}
+
+/// A decision about some hunks of a turn, on its way.
+struct Decision<'a> {
+    supervisor: &'a Supervisor,
+    record: &'a TurnRecord,
+    member: MemberId,
+    verdict: Verdict,
+    state: HunkState,
+}
+
+impl Decision<'_> {
+    /// Makes the documents what the decision says, and gives the hunks as they are then. A hunk that made, moved
+    /// or deleted a document which cannot be put back is left as it was.
+    async fn carry_out(&self, hunks: Vec<HunkRecord>) -> Result<Vec<HunkRecord>, AgentError> {
+        let mut hunks = self.bring_documents_back(hunks).await?;
+        let mut by_document: BTreeMap<DocumentId, Vec<usize>> = BTreeMap::new();
+        for (at, hunk) in hunks.iter_mut().enumerate() {
+            hunk.state = self.state;
+            if let Some(document) = hunk.document {
+                by_document.entry(document).or_default().push(at);
+            }
+        }
+        for (document, at) in &by_document {
+            let theirs: Vec<HunkRecord> = at.iter().map(|at| hunks[*at].clone()).collect();
+            if !self.settle(*document, &theirs).await? {
+                // Should the document return, its text is made to follow then.
+                for at in at {
+                    hunks[*at].reason.get_or_insert_with(|| GONE.to_owned());
+                }
+            }
+        }
+        for hunk in &hunks {
+            self.move_document(hunk).await?;
+        }
+        for (document, at) in &by_document {
+            match self.verdict {
+                Verdict::Undo if self.remove_if_only_ours(*document).await? => {
+                    for at in at {
+                        hunks[*at].reason = Some(WENT_WITH_IT.to_owned());
+                    }
+                }
+                Verdict::Keep if at.iter().any(|at| hunks[*at].reason.as_deref() == Some(DELETED)) => {
+                    self.delete_again(*document).await?;
+                }
+                _ => {}
+            }
+        }
+        Ok(hunks)
     }
 
-    async fn take_back(
+    /// Brings documents back that a hunk deleted, or that went when the hunks that made them were rejected. Gives
+    /// the hunks that can be decided about.
+    async fn bring_documents_back(&self, hunks: Vec<HunkRecord>) -> Result<Vec<HunkRecord>, AgentError> {
+        let reason = match self.verdict {
+            Verdict::Undo => DELETED,
+            Verdict::Keep => WENT_WITH_IT,
+        };
+        let options = &self.supervisor.shared.options;
+        let lost: BTreeSet<DocumentId> = hunks
+            .iter()
+            .filter(|hunk| hunk.reason.as_deref() == Some(reason))
+            .filter_map(|hunk| hunk.document)
+            .collect();
+        let mut unreachable = BTreeSet::new();
+        for id in lost {
+            let Some(document) = options.store.document(id).await? else { continue };
+            if document.deleted_at.is_none() {
+                continue;
+            }
+            match options.documents.restore(self.record.project, self.member, id).await {
+                // What was decided while it was gone holds for it, too.
+                Ok(()) => drop(self.ask(id, &[], Vec::new(), true).await?),
+                Err(error) => {
+                    let error: &dyn std::error::Error = &error;
+                    tracing::warn!(document.id = %id, error, "a document could not be brought back");
+                    unreachable.insert(id);
+                }
+            }
+        }
+        let mut hunks = hunks;
+        hunks.retain(|hunk| {
+            let is_lost = hunk.document.is_some_and(|document| unreachable.contains(&document));
+            !is_lost || hunk.reason.as_deref() != Some(reason)
+        });
+        if self.verdict == Verdict::Keep {
+            for hunk in &mut hunks {
+                hunk.reason.take_if(|said| said == WENT_WITH_IT || said == GONE);
+            }
+        }
+        Ok(hunks)
+    }
+
+    /// Makes a document's text follow, and commits the states with it; `false` when there is no such document any
+    /// more.
+    async fn settle(&self, document: DocumentId, hunks: &[HunkRecord]) -> Result<bool, AgentError> {
+        let ids: Vec<HunkId> = hunks.iter().map(|hunk| hunk.hunk).collect();
+        let changes = hunks.iter().map(|hunk| Change::PutHunk(Box::new(hunk.clone()))).collect();
+        self.ask(document, &ids, changes, false).await
+    }
+
+    async fn ask(
         &self,
         document: DocumentId,
-        turn: TurnId,
-        member: MemberId,
+        hunks: &[HunkId],
         changes: Vec<Change>,
-    ) -> Result<(), AgentError> {
+        everything: bool,
+    ) -> Result<bool, AgentError> {
+        let review = ReviewWrite {
+            turn: self.record.id,
+            hunks: hunks.to_vec(),
+            verdict: self.verdict,
+            everything,
+            member: self.member,
+            changes,
+            stop: CancellationToken::new(),
+        };
         let mut tries = 0;
         loop {
-            let result = match self.shared.options.rooms.open(document).await {
-                Ok(room) => room.reject(turn, member, changes.clone()).await.map(drop),
+            let result = match self.supervisor.shared.options.rooms.open(document).await {
+                Ok(room) => room.review(review.clone()).await.map(drop),
                 Err(error) => Err(error),
             };
             tries += 1;
             match result {
-                // Rejecting what is rejected is harmless, so a room that closed under it is asked again.
+                // Doing it twice is harmless, so a room that closed under it is asked again.
                 Err(RoomError::Closed(_)) if tries < ROOM_TRIES => {}
-                // Deleted with all its text.
-                Ok(()) | Err(RoomError::NotFound(_)) => return Ok(()),
+                Ok(()) => return Ok(true),
+                Err(RoomError::NotFound(_)) => return Ok(false),
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    async fn move_back(
-        &self,
-        record: &TurnRecord,
-        member: MemberId,
-        hunk: &HunkRecord,
-        to: &str,
-    ) -> Result<(), AgentError> {
-        let options = &self.shared.options;
-        let Some(id) = hunk.document else { return Ok(()) };
-        let Some(document) = options.store.document(id).await? else { return Ok(()) };
-        if document.deleted_at.is_some() || document.path != to {
-            // Somebody has moved it on: that stays.
+    /// Moves a document back that a hunk moved, or there again. One that somebody has moved on stays.
+    async fn move_document(&self, hunk: &HunkRecord) -> Result<(), AgentError> {
+        let moved = hunk.reason.as_deref().and_then(|reason| reason.strip_prefix(MOVED_TO));
+        let (Some(id), Some(to)) = (hunk.document, moved) else { return Ok(()) };
+        let (from, to) = match self.verdict {
+            Verdict::Undo => (to, hunk.path.as_str()),
+            Verdict::Keep => (hunk.path.as_str(), to),
+        };
+        let Some(document) = self.live(id).await?.filter(|document| document.path == from) else {
             return Ok(());
-        }
-        if let Err(error) = options.documents.rename(record.project, member, id, &hunk.path).await {
-            tracing::warn!(document.id = %id, error = &error as &dyn std::error::Error, "a document was not moved back");
+        };
+        let options = &self.supervisor.shared.options;
+        if let Err(error) = options.documents.rename(self.record.project, self.member, document.id, to).await
+        {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(document.id = %id, error, "a document was not moved back");
         }
         Ok(())
     }
 
-    /// Deletes a document the turn made, if nothing is left in it and nobody else ever wrote in it.
-    async fn remove_if_only_ours(
-        &self,
-        record: &TurnRecord,
-        member: MemberId,
-        id: DocumentId,
-    ) -> Result<(), AgentError> {
-        let options = &self.shared.options;
-        let Some(document) = options.store.document(id).await? else { return Ok(()) };
+    /// Deletes a document the turn made, if nothing is left in it and nobody else ever wrote in it. Tells whether
+    /// it did.
+    async fn remove_if_only_ours(&self, id: DocumentId) -> Result<bool, AgentError> {
+        let options = &self.supervisor.shared.options;
+        let record = self.record;
+        let Some(document) = self.live(id).await? else { return Ok(false) };
         // It has written in it, as is looked at below, so it was not made after the turn's end either. Edits
         // over HTTP make their documents in the very commit that ends their turn.
-        let was_made_by_it = document.created_at >= record.created_at && document.deleted_at.is_none();
+        let was_made_by_it = document.created_at >= record.created_at;
         if !was_made_by_it {
-            return Ok(());
+            return Ok(false);
         }
         let clients = options.store.clients_of(id).await?;
         let only_ours = clients.iter().all(|client| {
@@ -175,33 +393,59 @@ impl Supervisor {
         });
         let has_ours = clients.iter().any(|client| client.owner == ClientOwner::Turn(record.id));
         if !only_ours || !has_ours || !read_room(&options.rooms, id).await?.1.is_empty() {
+            return Ok(false);
+        }
+        match options.documents.delete(record.project, self.member, id).await {
+            Ok(()) => Ok(true),
+            Err(error) => {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(document.id = %id, error, "an empty document stays");
+                Ok(false)
+            }
+        }
+    }
+
+    async fn delete_again(&self, id: DocumentId) -> Result<(), AgentError> {
+        if self.live(id).await?.is_none() {
             return Ok(());
         }
-        if let Err(error) = options.documents.delete(record.project, member, id).await {
-            tracing::warn!(document.id = %id, error = &error as &dyn std::error::Error, "an empty document stays");
+        let options = &self.supervisor.shared.options;
+        if let Err(error) = options.documents.delete(self.record.project, self.member, id).await {
+            let error: &dyn std::error::Error = &error;
+            tracing::warn!(document.id = %id, error, "a document was not deleted again");
         }
         Ok(())
     }
+
+    async fn live(&self, id: DocumentId) -> Result<Option<Document>, AgentError> {
+        let document = self.supervisor.shared.options.store.document(id).await?;
+        Ok(document.filter(|document| document.deleted_at.is_none()))
+    }
 }
 
-/// The right to review a turn, held by one at a time.
+/// The right to review a turn, held by one at a time; others wait for it.
 struct Claim {
     shared: Arc<Shared>,
     turn: TurnId,
+    held: Option<OwnedMutexGuard<()>>,
 }
 
 impl Claim {
-    fn new(shared: &Arc<Shared>, turn: TurnId) -> Result<Self, AgentError> {
-        if shared.state.lock().reviewing.insert(turn) {
-            Ok(Self { shared: shared.clone(), turn })
-        } else {
-            Err(AgentError::TurnAlreadyReviewed(turn))
-        }
+    async fn wait(shared: &Arc<Shared>, turn: TurnId) -> Self {
+        let lock: Arc<Mutex<()>> = shared.state.lock().reviewing.entry(turn).or_default().clone();
+        // Made before waiting, so that one who gives up waiting tidies up, too.
+        let mut claim = Self { shared: shared.clone(), turn, held: None };
+        claim.held = Some(lock.lock_owned().await);
+        claim
     }
 }
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        self.shared.state.lock().reviewing.remove(&self.turn);
+        drop(self.held.take());
+        let mut state = self.shared.state.lock();
+        if state.reviewing.get(&self.turn).is_some_and(|lock| Arc::strong_count(lock) == 1) {
+            state.reviewing.remove(&self.turn);
+        }
     }
 }

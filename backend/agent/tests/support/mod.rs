@@ -19,7 +19,7 @@ use ensemble_agent::{
 };
 use ensemble_model::ModelProvider;
 use ensemble_protocol::error::ErrorCode;
-use ensemble_protocol::id::{DocumentId, MemberId, NodeId, ProjectId, Role, TurnId};
+use ensemble_protocol::id::{DocumentId, HunkId, MemberId, NodeId, ProjectId, Role, TurnId};
 use ensemble_protocol::rest::{self, HunkState};
 use ensemble_store::{
     Change, DocumentKind, Ids, NewUpdate, SqliteStore, Store, SystemClock, SystemIds, TurnRecord, Write,
@@ -179,11 +179,21 @@ impl World {
     }
 
     pub async fn reject(&self, turn: TurnId) -> Result<rest::Turn, AgentError> {
-        self.supervisor.reject(self.project, turn, self.owner).await
+        self.supervisor.reject(self.project, turn, None, self.owner).await
     }
 
     pub async fn accept(&self, turn: TurnId) -> Result<rest::Turn, AgentError> {
-        self.supervisor.accept(self.project, turn).await
+        self.supervisor.accept(self.project, turn, None, self.owner).await
+    }
+
+    pub async fn reject_hunks(&self, turn: TurnId, hunks: &[u32]) -> Result<rest::Turn, AgentError> {
+        let hunks: Vec<HunkId> = hunks.iter().map(|hunk| HunkId(*hunk)).collect();
+        self.supervisor.reject(self.project, turn, Some(&hunks), self.owner).await
+    }
+
+    pub async fn accept_hunks(&self, turn: TurnId, hunks: &[u32]) -> Result<rest::Turn, AgentError> {
+        let hunks: Vec<HunkId> = hunks.iter().map(|hunk| HunkId(*hunk)).collect();
+        self.supervisor.accept(self.project, turn, Some(&hunks), self.owner).await
     }
 
     /// A turn that a server began and did not end.
@@ -277,6 +287,21 @@ impl Documents for Files {
     ) -> Result<(), DocumentsError> {
         let write = ReplicaWrite {
             changes: vec![Change::RenameDocument { id: document, path: path.into() }],
+            edits: vec![ReplicaEdit::set(&["documents"], &document.to_string(), json!({ "path": path }))],
+            updates: Vec::new(),
+        };
+        self.commit(project, write).await
+    }
+
+    async fn restore(
+        &self,
+        project: ProjectId,
+        _: MemberId,
+        document: DocumentId,
+    ) -> Result<(), DocumentsError> {
+        let path = self.store.document(document).await.unwrap().unwrap().path;
+        let write = ReplicaWrite {
+            changes: vec![Change::RestoreDocument { id: document }],
             edits: vec![ReplicaEdit::set(&["documents"], &document.to_string(), json!({ "path": path }))],
             updates: Vec::new(),
         };

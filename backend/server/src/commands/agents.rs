@@ -59,6 +59,16 @@ impl Documents for AgentDocuments {
         Ok(())
     }
 
+    async fn restore(
+        &self,
+        project: ProjectId,
+        _member: MemberId,
+        document: DocumentId,
+    ) -> Result<(), DocumentsError> {
+        let (commands, project) = self.project(project).await?;
+        Ok(commands.restore_document(project, document).await?)
+    }
+
     async fn delete(
         &self,
         project: ProjectId,

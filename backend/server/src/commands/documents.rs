@@ -8,6 +8,7 @@ use ensemble_protocol::id::{DocumentId, MemberId, Version};
 use ensemble_protocol::{limits, rest};
 use ensemble_store::{Author, Change, Document, DocumentKind, NewUpdate, Project};
 use ensemble_sync::RoomError;
+use ensemble_sync::anchor::BaseText;
 use ensemble_sync::room::ReplicaWrite;
 use ensemble_sync::writer;
 
@@ -163,6 +164,45 @@ impl Commands {
         .await
     }
 
+    /// Puts a deleted document back, with all that was in it, for somebody whose rights were checked. Its path
+    /// must be free.
+    pub(super) async fn restore_document(&self, project: Project, id: DocumentId) -> Result<(), ApiError> {
+        let this = self.clone();
+        self.finish("document.restore", async move {
+            let _guard = this.lock(project.id).await;
+            let document = this
+                .store
+                .document(id)
+                .await?
+                .filter(|document| document.project == project.id && document.kind == DocumentKind::Text);
+            let document = document.ok_or_else(|| {
+                ApiError::new(ErrorCode::DocumentNotFound, "there is no such document in this project")
+            })?;
+            if document.deleted_at.is_none() {
+                return Ok(());
+            }
+            let documents = this.store.documents_of(project.id).await?;
+            if documents.len() >= limits::DOCUMENTS_PER_PROJECT {
+                let most = limits::DOCUMENTS_PER_PROJECT;
+                return Err(ApiError::new(
+                    ErrorCode::TooLarge,
+                    format!("a project has at most {most} documents"),
+                ));
+            }
+            refuse_taken(&document.path, &documents, None)?;
+            this.compare_tree(&project).await?;
+            let entry = tree::document_entry(&document.path, document.epoch, document.created_at);
+            let write = ReplicaWrite {
+                changes: vec![Change::RestoreDocument { id }],
+                updates: Vec::new(),
+                edits: vec![tree::put_document(&id.to_string(), entry)],
+            };
+            this.commit_tree(&project, write).await?;
+            Ok(())
+        })
+        .await
+    }
+
     /// The documents of a project, by path. Sizes are known of those that are open.
     pub async fn list_documents(&self, access: &Access) -> Result<Vec<rest::Document>, ApiError> {
         access.authorize(Action::Read)?;
@@ -192,15 +232,18 @@ impl Commands {
     /// A document's text and the version it is of. All of it is in the log.
     pub async fn read_text(&self, access: &Access, id: DocumentId) -> Result<(Version, Arc<str>), ApiError> {
         access.authorize(Action::Read)?;
+        let read = self.read_base(access, id).await?;
+        Ok((read.version, read.text))
+    }
+
+    /// A document's text with the ids of its units.
+    pub(super) async fn read_base(&self, access: &Access, id: DocumentId) -> Result<BaseText, ApiError> {
         self.text_document(&access.project, id).await?;
         self.may_open(id)?;
         for _ in 0..REOPENINGS {
             match self.rooms.open(id).await?.read().await {
                 Err(RoomError::Closed(_)) => {}
-                read => {
-                    let read = read?;
-                    return Ok((read.version, read.text));
-                }
+                read => return Ok(read?),
             }
         }
         Err(ApiError::busy("the document is being closed; try again"))

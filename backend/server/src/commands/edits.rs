@@ -10,7 +10,9 @@ use ensemble_edit::Mode;
 use ensemble_protocol::error::{ErrorCode, FailedEdit, NearestText};
 use ensemble_protocol::id::{DocumentId, Version};
 use ensemble_protocol::rest;
-use ensemble_store::{Change, ClientOwner, Document, DocumentKind, LedgerEntry, LedgerKind, Project};
+use ensemble_store::{
+    Change, ClientOwner, Document, DocumentKind, LedgerActor, LedgerEntry, LedgerKind, Project,
+};
 use ensemble_sync::room::ReplicaWrite;
 
 use super::documents::{FIRST_EPOCH, normalise, refuse_taken};
@@ -129,13 +131,14 @@ impl Commands {
                         for client in &mut update.clients {
                             client.owner = ClientOwner::Turn(plan.turn());
                             update.ledger.push(LedgerEntry {
-                                turn: plan.turn(),
+                                by: LedgerActor::Turn(plan.turn()),
                                 hunk: Some(*hunk),
                                 kind: LedgerKind::Inserted,
                                 client: client.client,
                                 clock: client.first,
                                 length: client.next - client.first,
                                 text: None,
+                                of: None,
                             });
                         }
                     }

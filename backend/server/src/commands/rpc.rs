@@ -91,6 +91,12 @@ async fn execute(commands: &Commands, access: &Access, call: Call) -> Result<Val
         }
         Call::TurnAccept(params) => commands.accept_turn(access, params.turn, params.hunks).await.map(turn),
         Call::TurnReject(params) => commands.reject_turn(access, params.turn, params.hunks).await.map(turn),
+        Call::AgentAccept(params) => {
+            commands.accept_agent(access, params.agent).await.map(|reviewed| to_value(&reviewed))
+        }
+        Call::AgentReject(params) => {
+            commands.reject_agent(access, params.agent).await.map(|reviewed| to_value(&reviewed))
+        }
         Call::DocumentCreate(request) => {
             commands.create_document(access, request).await.map(|made| to_value(&made))
         }

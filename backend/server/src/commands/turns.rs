@@ -1,7 +1,6 @@
 //! Turns: starting, stopping, reviewing and looking at them.
 
 use ensemble_agent::StartTurn;
-use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::id::{HunkId, TurnId};
 use ensemble_protocol::rest;
 
@@ -45,7 +44,7 @@ impl Commands {
         Ok(self.turns().interrupt(access.project.id, turn).await?)
     }
 
-    /// Takes a turn back.
+    /// Takes a turn back, or some of its hunks.
     pub async fn reject_turn(
         &self,
         access: &Access,
@@ -53,11 +52,14 @@ impl Commands {
         hunks: Option<Vec<HunkId>>,
     ) -> Result<rest::Turn, ApiError> {
         access.authorize(Action::Prompt)?;
-        whole_turn(hunks.as_deref())?;
-        Ok(self.turns().reject(access.project.id, turn, access.caller.member.id).await?)
+        let (this, project, member) = (self.clone(), access.project.id, access.caller.member.id);
+        self.finish("turn.reject", async move {
+            Ok(this.turns().reject(project, turn, hunks.as_deref(), member).await?)
+        })
+        .await
     }
 
-    /// Keeps what a turn did.
+    /// Keeps what a turn did, or some of its hunks.
     pub async fn accept_turn(
         &self,
         access: &Access,
@@ -65,8 +67,47 @@ impl Commands {
         hunks: Option<Vec<HunkId>>,
     ) -> Result<rest::Turn, ApiError> {
         access.authorize(Action::Prompt)?;
-        whole_turn(hunks.as_deref())?;
-        Ok(self.turns().accept(access.project.id, turn).await?)
+        let (this, project, member) = (self.clone(), access.project.id, access.caller.member.id);
+        self.finish("turn.accept", async move {
+            Ok(this.turns().accept(project, turn, hunks.as_deref(), member).await?)
+        })
+        .await
+    }
+
+    /// Takes back all turns of an agent.
+    pub async fn reject_agent(
+        &self,
+        access: &Access,
+        agent: String,
+    ) -> Result<rest::ReviewedTurns, ApiError> {
+        access.authorize(Action::Prompt)?;
+        let (this, project, member) = (self.clone(), access.project.id, access.caller.member.id);
+        self.finish("agent.reject", async move {
+            let turns = this.turns().reject_all(project, &agent, member).await?;
+            Ok(rest::ReviewedTurns { turns })
+        })
+        .await
+    }
+
+    /// Keeps what is open of all turns of an agent.
+    pub async fn accept_agent(
+        &self,
+        access: &Access,
+        agent: String,
+    ) -> Result<rest::ReviewedTurns, ApiError> {
+        access.authorize(Action::Prompt)?;
+        let (this, project, member) = (self.clone(), access.project.id, access.caller.member.id);
+        self.finish("agent.accept", async move {
+            let turns = this.turns().accept_all(project, &agent, member).await?;
+            Ok(rest::ReviewedTurns { turns })
+        })
+        .await
+    }
+
+    /// What a turn did, unit by unit.
+    pub async fn turn_changes(&self, access: &Access, turn: TurnId) -> Result<rest::TurnChanges, ApiError> {
+        access.authorize(Action::Read)?;
+        Ok(self.turns().changes(access.project.id, turn).await?)
     }
 
     /// A turn.
@@ -84,14 +125,5 @@ impl Commands {
     ) -> Result<Vec<rest::Turn>, ApiError> {
         access.authorize(Action::Read)?;
         Ok(self.turns().list(access.project.id, limit, before).await?)
-    }
-}
-
-fn whole_turn(hunks: Option<&[HunkId]>) -> Result<(), ApiError> {
-    match hunks {
-        None => Ok(()),
-        Some(_) => {
-            Err(ApiError::new(ErrorCode::NotSupported, "so far a turn is accepted or rejected as a whole"))
-        }
     }
 }

@@ -111,3 +111,21 @@ pub(crate) async fn text(
     let kind = [(CONTENT_TYPE, "text/plain; charset=utf-8")];
     Ok((about, kind, text.to_string()).into_response())
 }
+
+/// Who wrote every character of a document: a person, or a hunk of a turn.
+#[utoipa::path(get, path = "/api/v1/projects/{project}/documents/{document}/attribution", tag = "documents",
+    params(
+        ("project" = ProjectId, Path, description = "The project"),
+        ("document" = DocumentId, Path, description = "The document"),
+    ),
+    responses(
+        (status = 200, description = "Who wrote it", body = rest::Attribution),
+        (status = 404, description = "There is no such document", body = Problem),
+    ))]
+pub(crate) async fn attribution(
+    State(commands): State<Commands>,
+    access: ProjectAccess<Read>,
+    PathId(document): PathId<DocumentId>,
+) -> Result<Json<rest::Attribution>, ApiError> {
+    commands.attribution(&access, document).await.map(Json)
+}

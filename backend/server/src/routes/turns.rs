@@ -9,7 +9,7 @@ use http::{StatusCode, Uri};
 
 use crate::commands::Commands;
 use crate::error::ApiError;
-use crate::extract::{OptionalJson, PathId, ProjectAccess, Prompt, Read, ValidJson};
+use crate::extract::{AgentId, OptionalJson, PathId, ProjectAccess, Prompt, Read, ValidJson};
 
 /// The newest turns of a project, newest first.
 #[utoipa::path(get, path = "/api/v1/projects/{project}/turns", tag = "turns",
@@ -93,7 +93,7 @@ pub(crate) async fn interrupt(
     Ok(Json(rest::TurnAnswer { turn }))
 }
 
-/// Keeps what a turn did.
+/// Keeps what a turn did, or some of its hunks; what was rejected comes back. Doing it again changes nothing.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/turns/{turn}/accept", tag = "turns",
     request_body = rest::ReviewTurn,
     params(
@@ -102,8 +102,8 @@ pub(crate) async fn interrupt(
     ),
     responses(
         (status = 200, description = "The turn", body = rest::TurnAnswer),
-        (status = 409, description = "The turn was reviewed before, or is at work", body = Problem),
-        (status = 501, description = "Single hunks are not reviewed yet", body = Problem),
+        (status = 400, description = "The turn has no such hunk", body = Problem),
+        (status = 409, description = "The turn is at work", body = Problem),
     ))]
 pub(crate) async fn accept(
     State(commands): State<Commands>,
@@ -115,7 +115,8 @@ pub(crate) async fn accept(
     Ok(Json(rest::TurnAnswer { turn }))
 }
 
-/// Takes back what a turn did. What people typed stays.
+/// Takes back what a turn did, or some of its hunks. What people typed stays. Doing it again changes nothing. A
+/// turn at work is stopped first when all of it is taken back.
 #[utoipa::path(post, path = "/api/v1/projects/{project}/turns/{turn}/reject", tag = "turns",
     request_body = rest::ReviewTurn,
     params(
@@ -124,8 +125,8 @@ pub(crate) async fn accept(
     ),
     responses(
         (status = 200, description = "The turn", body = rest::TurnAnswer),
-        (status = 409, description = "The turn was rejected before, or is at work", body = Problem),
-        (status = 501, description = "Single hunks are not reviewed yet", body = Problem),
+        (status = 400, description = "The turn has no such hunk", body = Problem),
+        (status = 409, description = "Hunks are named, and the turn is at work", body = Problem),
     ))]
 pub(crate) async fn reject(
     State(commands): State<Commands>,
@@ -135,4 +136,60 @@ pub(crate) async fn reject(
 ) -> Result<Json<rest::TurnAnswer>, ApiError> {
     let turn = commands.reject_turn(&access, turn, request.hunks).await?;
     Ok(Json(rest::TurnAnswer { turn }))
+}
+
+/// What a turn did, unit by unit: where it inserted, and what it deleted with its text.
+#[utoipa::path(get, path = "/api/v1/projects/{project}/turns/{turn}/changes", tag = "turns",
+    params(
+        ("project" = ProjectId, Path, description = "The project"),
+        ("turn" = TurnId, Path, description = "The turn"),
+    ),
+    responses(
+        (status = 200, description = "What it did", body = rest::TurnChanges),
+        (status = 404, description = "There is no such turn", body = Problem),
+    ))]
+pub(crate) async fn changes(
+    State(commands): State<Commands>,
+    access: ProjectAccess<Read>,
+    PathId(turn): PathId<TurnId>,
+) -> Result<Json<rest::TurnChanges>, ApiError> {
+    commands.turn_changes(&access, turn).await.map(Json)
+}
+
+/// Keeps what nobody has decided about yet of an agent's turns, at most a hundred of them at once: ask again until
+/// the answer names none.
+#[utoipa::path(post, path = "/api/v1/projects/{project}/agents/{agent}/accept", tag = "turns",
+    params(
+        ("project" = ProjectId, Path, description = "The project"),
+        ("agent" = String, Path, description = "The agent"),
+    ),
+    responses(
+        (status = 200, description = "The turns of which something changed", body = rest::ReviewedTurns),
+        (status = 404, description = "There is no such agent", body = Problem),
+    ))]
+pub(crate) async fn accept_agent(
+    State(commands): State<Commands>,
+    access: ProjectAccess<Prompt>,
+    PathId(AgentId(agent)): PathId<AgentId>,
+) -> Result<Json<rest::ReviewedTurns>, ApiError> {
+    commands.accept_agent(&access, agent).await.map(Json)
+}
+
+/// Takes back all turns of an agent that are over, at most a hundred of them at once: ask again until the answer
+/// names none.
+#[utoipa::path(post, path = "/api/v1/projects/{project}/agents/{agent}/reject", tag = "turns",
+    params(
+        ("project" = ProjectId, Path, description = "The project"),
+        ("agent" = String, Path, description = "The agent"),
+    ),
+    responses(
+        (status = 200, description = "The turns of which something changed", body = rest::ReviewedTurns),
+        (status = 404, description = "There is no such agent", body = Problem),
+    ))]
+pub(crate) async fn reject_agent(
+    State(commands): State<Commands>,
+    access: ProjectAccess<Prompt>,
+    PathId(AgentId(agent)): PathId<AgentId>,
+) -> Result<Json<rest::ReviewedTurns>, ApiError> {
+    commands.reject_agent(&access, agent).await.map(Json)
 }

@@ -14,6 +14,7 @@ mod limits;
 mod log;
 mod matrix;
 mod projects;
+mod review;
 mod revocation;
 mod rpc;
 mod support;

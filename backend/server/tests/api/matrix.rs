@@ -132,6 +132,12 @@ impl Stage {
         self.owner.post(&self.at(&format!("turns/{turn}/interrupt")), json!({})).await;
     }
 
+    /// The project's agent.
+    async fn agent(&self) -> String {
+        let project = self.owner.get(&format!("/api/v1/projects/{}", self.project)).await.json();
+        project["agents"][0]["id"].as_str().unwrap().to_owned()
+    }
+
     async fn stopped_turn(&self) -> String {
         let turn = self.turn().await;
         self.stop(&turn).await;

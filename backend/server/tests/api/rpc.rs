@@ -35,7 +35,8 @@ async fn a_refused_call_has_the_problem_in_its_data() {
         ("document.burn", json!({}), -32601, "bad_request", 400),
         ("document.delete", json!({"document": &project}), -32000, "document_not_found", 404),
         ("turn.interrupt", json!({"turn": &project}), -32000, "turn_not_found", 404),
-        ("turn.reject", json!({"turn": &project, "hunks": ["1"]}), -32000, "not_supported", 501),
+        ("turn.reject", json!({"turn": &project, "hunks": ["1"]}), -32000, "turn_not_found", 404),
+        ("agent.reject", json!({"agent": "nobody"}), -32000, "agent_not_found", 404),
     ] {
         let answer = socket.call(&project, 7, method, params).await;
         let error = &answer["error"];

@@ -10,7 +10,7 @@ use crate::support::{Api, TestServer, soon, update};
 const PROGRAM: &str =
     "def add_up(items):\n    total = 0\n    for item in items:\n        total += item\n    return total\n";
 
-async fn finished(api: &Api, project: &str, turn: &str) -> Value {
+pub(crate) async fn finished(api: &Api, project: &str, turn: &str) -> Value {
     soon("the turn to end", async {
         loop {
             let shown = api.get(&format!("/api/v1/projects/{project}/turns/{turn}")).await.json();
@@ -42,7 +42,8 @@ async fn a_turn_is_carried_out_and_taken_back() {
     let rejected = ada.send(reqwest::Method::POST, &format!("{turns}/{turn}/reject"), None).await;
     assert_eq!(rejected.json()["turn"]["review"], "rejected", "{}", rejected.text);
     assert_eq!(ada.text(&project, &document).await, PROGRAM);
-    ada.post(&format!("{turns}/{turn}/reject"), json!({})).await.expect_problem(409, "turn_already_reviewed");
+    let again = ada.post(&format!("{turns}/{turn}/reject"), json!({})).await;
+    assert_eq!((again.status, again.json()), (StatusCode::OK, rejected.json()), "twice is once");
 
     let listed = ada.get(&turns).await.json();
     assert_eq!(listed.as_array().unwrap().len(), 1);
@@ -93,5 +94,8 @@ async fn what_makes_no_sense_as_a_turn_is_refused() {
     ada.post(&format!("{unknown}/interrupt"), json!({})).await.expect_problem(404, "turn_not_found");
     ada.post(&format!("{unknown}/accept"), json!({"hunks": ["1"]}))
         .await
-        .expect_problem(501, "not_supported");
+        .expect_problem(404, "turn_not_found");
+    ada.get(&format!("{unknown}/changes")).await.expect_problem(404, "turn_not_found");
+    let agents = format!("/api/v1/projects/{project}/agents");
+    ada.post(&format!("{agents}/nobody/reject"), json!({})).await.expect_problem(404, "agent_not_found");
 }

@@ -7,7 +7,7 @@ use time::OffsetDateTime;
 use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TurnId};
 use ensemble_protocol::rest::{Review, TurnStatus};
 
-use super::row::{Columns, snapshot_checksum, store_error, to_micros};
+use super::row::{snapshot_checksum, store_error, to_micros};
 use crate::error::{Conflict, StoreError};
 use crate::quarantine::{QUARANTINE_BYTES, QUARANTINE_UPDATES};
 use crate::record::{DocumentKind, HunkRecord, TurnRecord};
@@ -53,6 +53,8 @@ const INSERT_DOCUMENT: &str = "
     insert into documents (id, project, path, kind, epoch, created_at) values ($1, $2, $3, $4, $5, $6)";
 const RENAME_DOCUMENT: &str = "
     update documents set path = $2 where id = $1 and kind = 'text' and deleted_at is null";
+const RESTORE_DOCUMENT: &str = "
+    update documents set deleted_at = null where id = $1 and kind = 'text' and deleted_at is not null";
 const DELETE_DOCUMENT: &str = "
     update documents set deleted_at = $2 where id = $1 and kind = 'text' and deleted_at is null";
 
@@ -72,9 +74,8 @@ const UPDATE_TURN: &str = "
         finished_at = coalesce($8, finished_at),
         review = coalesce($9, review)
     where id = $1
-        and ($10 or status in ('queued', 'running'))
-        and ($9 is null or review = 'open' or (review = 'accepted' and $9 = 'rejected'))";
-const SELECT_TURN_STATE: &str = "select id, status, review from turns where id = $1";
+        and ($10 or status in ('queued', 'running'))";
+const TURN_EXISTS: &str = "select 1 from turns where id = $1";
 
 const PUT_HUNK: &str = "
     insert into hunks
@@ -221,6 +222,10 @@ pub(super) async fn apply(
             let done = run(connection, query(DELETE_DOCUMENT, id.as_bytes()).bind(now)).await?;
             expect_document(&done, *id)?;
         }
+        Change::RestoreDocument { id } => {
+            let done = run(connection, query(RESTORE_DOCUMENT, id.as_bytes())).await?;
+            expect_document(&done, *id)?;
+        }
         Change::CreateTurn(turn) => create_turn(connection, turn).await?,
         Change::UpdateTurn { id, update } => update_turn(connection, *id, update).await?,
         Change::PutHunk(hunk) => put_hunk(connection, hunk).await?,
@@ -353,17 +358,10 @@ async fn update_turn(
     if run(connection, change).await?.rows_affected() == 1 {
         return Ok(());
     }
-    let state =
-        query(SELECT_TURN_STATE, id.as_bytes()).fetch_optional(connection).await.map_err(store_error)?;
-    let Some(row) = state else {
-        return Err(StoreError::not_found(format!("turn `{id}`")));
-    };
-    let mut columns = Columns::new("turns", &row);
-    let _id = columns.bytes()?;
-    if columns.word(TurnStatus::from_word)?.is_final() && !only_review {
-        return Err(Conflict::TurnFinished { turn: id }.into());
+    match query(TURN_EXISTS, id.as_bytes()).fetch_optional(connection).await.map_err(store_error)? {
+        Some(_) => Err(Conflict::TurnFinished { turn: id }.into()),
+        None => Err(StoreError::not_found(format!("turn `{id}`"))),
     }
-    Err(Conflict::TurnReviewed { turn: id }.into())
 }
 
 async fn put_hunk(connection: &mut SqliteConnection, hunk: &HunkRecord) -> Result<(), StoreError> {

@@ -6,11 +6,11 @@ use sqlx::{Sqlite, SqliteConnection};
 use tokio::sync::watch;
 use tracing::instrument;
 
-use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, TokenId, TurnId, Version};
+use ensemble_protocol::id::{DocumentId, HunkId, InviteId, MemberId, ProjectId, TokenId, TurnId, Version};
 
 use super::record::{
     document, hunk, invite, ledger_entry, member, membership, owner, project, quarantined, session, token,
-    turn,
+    turn, undone_hunk,
 };
 use super::row::{Columns, store_error, to_micros};
 use super::{SqliteStore, log};
@@ -72,11 +72,21 @@ const CLIENTS_OF: &str = "
     select document, client, owner_kind, owner, next_clock from clients
     where document = $1 order by client";
 const LEDGER_OF_TURN: &str = "
-    select document, epoch, seq, turn, hunk, kind, client, clock, length, text from ledger
+    select document, epoch, seq, turn, member, hunk, kind, client, clock, length, text, of_client, of_clock
+    from ledger
     where turn = $1 order by document, epoch, seq, position";
 const LEDGER_OF_DOCUMENT: &str = "
-    select document, epoch, seq, turn, hunk, kind, client, clock, length, text from ledger
+    select document, epoch, seq, turn, member, hunk, kind, client, clock, length, text, of_client, of_clock
+    from ledger
     where document = $1 order by epoch, seq, position";
+const LEDGER_OUTLINE: &str = "
+    select document, epoch, seq, turn, member, hunk, kind, client, clock, length, null, of_client, of_clock
+    from ledger
+    where document = $1 order by epoch, seq, position";
+const UNDONE_HUNKS: &str = "
+    select turn, hunk from hunks
+    where state in ('rejected', 'reverted')
+        and turn in (select turn from ledger where document = $1 and turn is not null)";
 const TURN: &str = "
     select id, project, agent, member, prompt, status, documents, answer, usage, error_code, error_detail,
         review, node, created_at, finished_at
@@ -372,6 +382,16 @@ impl Store for SqliteStore {
     #[instrument(name = "store.ledger.of_document", level = "debug", skip_all)]
     async fn ledger_of_document(&self, document: DocumentId) -> Result<Vec<StoredLedgerEntry>, StoreError> {
         self.all(by_id(LEDGER_OF_DOCUMENT, document.as_bytes()), ledger_entry).await
+    }
+
+    #[instrument(name = "store.ledger.outline", level = "debug", skip_all)]
+    async fn ledger_outline(&self, document: DocumentId) -> Result<Vec<StoredLedgerEntry>, StoreError> {
+        self.all(by_id(LEDGER_OUTLINE, document.as_bytes()), ledger_entry).await
+    }
+
+    #[instrument(name = "store.ledger.undone", level = "debug", skip_all)]
+    async fn undone_hunks(&self, document: DocumentId) -> Result<Vec<(TurnId, HunkId)>, StoreError> {
+        self.all(by_id(UNDONE_HUNKS, document.as_bytes()), undone_hunk).await
     }
 
     #[instrument(name = "store.turn.find", level = "debug", skip_all)]

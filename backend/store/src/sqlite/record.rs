@@ -10,8 +10,8 @@ use sqlx::sqlite::SqliteRow;
 use super::row::Columns;
 use crate::error::StoreError;
 use crate::record::{
-    ClientOwner, Document, DocumentKind, HunkRecord, Invite, LedgerEntry, LedgerKind, Member, Membership,
-    Project, Quarantined, Session, StoredLedgerEntry, Token, TurnError, TurnRecord,
+    ClientOwner, Document, DocumentKind, HunkRecord, Invite, LedgerActor, LedgerEntry, LedgerKind, Member,
+    Membership, Project, Quarantined, Session, StoredLedgerEntry, Token, TurnError, TurnRecord,
 };
 
 pub(super) fn project(columns: &mut Columns<'_>) -> Result<Project, StoreError> {
@@ -122,15 +122,28 @@ pub(super) fn ledger_entry(row: &SqliteRow) -> Result<StoredLedgerEntry, StoreEr
         document: columns.id(DocumentId::from_slice)?,
         version: Version { epoch: columns.number()?, seq: columns.number()? },
         entry: LedgerEntry {
-            turn: columns.id(TurnId::from_slice)?,
+            by: match (columns.optional_id(TurnId::from_slice)?, columns.optional_id(MemberId::from_slice)?) {
+                (Some(turn), None) => LedgerActor::Turn(turn),
+                (None, Some(member)) => LedgerActor::Member(member),
+                _ => return Err(columns.corrupt()),
+            },
             hunk: columns.optional_number()?.map(HunkId),
             kind: columns.word(LedgerKind::from_word)?,
             client: columns.client()?,
             clock: columns.number()?,
             length: columns.number()?,
             text: columns.optional_text()?,
+            of: match (columns.optional_number::<i64>()?, columns.optional_number()?) {
+                (Some(client), Some(clock)) => Some((client.cast_unsigned(), clock)),
+                _ => None,
+            },
         },
     })
+}
+
+pub(super) fn undone_hunk(row: &SqliteRow) -> Result<(TurnId, HunkId), StoreError> {
+    let mut columns = Columns::new("hunks", row);
+    Ok((columns.id(TurnId::from_slice)?, HunkId(columns.number()?)))
 }
 
 pub(super) fn turn(row: &SqliteRow) -> Result<TurnRecord, StoreError> {

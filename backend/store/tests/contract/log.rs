@@ -6,8 +6,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use ensemble_protocol::id::{DocumentId, HunkId, PeerId, TurnId, Version};
 use ensemble_store::{
-    Author, Change, ClientOwner, ClientRecord, Clock as _, Conflict, Hash, Ids as _, LedgerEntry, LedgerKind,
-    NewSnapshot, Store as _, StoreError, Write,
+    Author, Change, ClientOwner, ClientRecord, Clock as _, Conflict, Hash, Ids as _, LedgerActor,
+    LedgerEntry, LedgerKind, NewSnapshot, Store as _, StoreError, Write,
 };
 
 use crate::support::{Disk, advance, on_every_store};
@@ -229,33 +229,85 @@ async fn the_ledger_is_committed_with_its_update() {
         let turn = world.turn(project, member).await.id;
         let other = world.turn(project, member).await.id;
         let entry = |turn, hunk: Option<u32>, kind, clock, text: Option<&str>| LedgerEntry {
-            turn,
+            by: LedgerActor::Turn(turn),
             hunk: hunk.map(HunkId),
             kind,
             client: 9,
             clock,
             length: 3,
             text: text.map(str::to_owned),
+            of: None,
         };
         let inserted = entry(turn, Some(1), LedgerKind::Inserted, 0, None);
         let deleted = entry(turn, Some(1), LedgerKind::Deleted, 40, Some("old"));
         let foreign = entry(other, None, LedgerKind::Inserted, 3, None);
-        let withdrawn = entry(turn, None, LedgerKind::Withdrawn, 0, None);
+        let withdrawn = entry(turn, None, LedgerKind::Withdrawn, 0, Some("new"));
+        let restored =
+            LedgerEntry { of: Some((u64::MAX, 40)), ..entry(turn, None, LedgerKind::Restored, 0, None) };
+        let by = LedgerActor::Member(member);
+        let also = LedgerEntry { by, ..entry(turn, None, LedgerKind::AlsoDeleted, 40, None) };
 
         let mut update = world.update(document, "write");
         update.ledger = vec![inserted.clone(), deleted.clone(), foreign.clone()];
         world.store.commit(Write::update(update)).await.unwrap();
         let mut update = world.update(document, "reject");
-        update.ledger = vec![withdrawn.clone()];
+        update.ledger = vec![withdrawn.clone(), restored.clone(), also.clone()];
         world.store.commit(Write::update(update)).await.unwrap();
 
         let of_turn = world.store.ledger_of_turn(turn).await.unwrap();
         let entries: Vec<_> = of_turn.iter().map(|stored| (stored.version.seq, &stored.entry)).collect();
-        assert_eq!(entries, [(1, &inserted), (1, &deleted), (2, &withdrawn)]);
+        assert_eq!(entries, [(1, &inserted), (1, &deleted), (2, &withdrawn), (2, &restored)]);
         assert!(of_turn.iter().all(|stored| stored.document == document));
         let of_document = world.store.ledger_of_document(document).await.unwrap();
         let entries: Vec<_> = of_document.iter().map(|stored| &stored.entry).collect();
-        assert_eq!(entries, [&inserted, &deleted, &foreign, &withdrawn]);
+        assert_eq!(entries, [&inserted, &deleted, &foreign, &withdrawn, &restored, &also]);
+        let outline = world.store.ledger_outline(document).await.unwrap();
+        assert!(outline.iter().all(|stored| stored.entry.text.is_none()));
+        assert_eq!(outline.len(), of_document.len());
+    })
+    .await;
+}
+
+/// What goes on where an entry of the same hunk ended makes it longer; anything else is an entry of its own.
+#[tokio::test]
+async fn entries_of_one_hunk_grow() {
+    on_every_store(async |world| {
+        let (project, member) = world.project().await;
+        let document = world.document(project, "main.rs").await;
+        let turn = world.turn(project, member).await.id;
+        let entry = |hunk, kind, clock, length, text: Option<&str>| LedgerEntry {
+            by: LedgerActor::Turn(turn),
+            hunk: Some(HunkId(hunk)),
+            kind,
+            client: 9,
+            clock,
+            length,
+            text: text.map(str::to_owned),
+            of: None,
+        };
+        let (inserted, deleted) = (LedgerKind::Inserted, LedgerKind::Deleted);
+        for flush in 0..40 {
+            let mut update = world.update(document, "flush");
+            update.ledger = vec![
+                entry(1, inserted, flush * 5, 5, None),
+                entry(1, deleted, 1000 + flush, 1, Some(&(flush % 10).to_string())),
+            ];
+            world.store.commit(Write::update(update)).await.unwrap();
+        }
+        let mut update = world.update(document, "another hunk");
+        update.ledger = vec![entry(2, inserted, 200, 5, None), entry(1, inserted, 206, 1, None)];
+        world.store.commit(Write::update(update)).await.unwrap();
+        let ledger = world.store.ledger_of_document(document).await.unwrap();
+        let entries: Vec<_> = ledger.into_iter().map(|stored| stored.entry).collect();
+        assert_eq!(
+            entries,
+            [
+                entry(1, inserted, 0, 200, None),
+                entry(1, deleted, 1000, 40, Some(&"0123456789".repeat(4))),
+                entry(2, inserted, 200, 5, None),
+                entry(1, inserted, 206, 1, None),
+            ]
+        );
     })
     .await;
 }

@@ -19,12 +19,12 @@ use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, MemberId, PeerId, TurnId, Version};
 use ensemble_protocol::limits;
-use ensemble_store::{ClientOwner, Commit, Committed, DocumentKind, Hash, Slot, StoreError};
+use ensemble_store::{ClientOwner, Commit, Committed, DocumentKind, Hash, LedgerEntry, Slot, StoreError};
 use tokio::sync::{Notify, mpsc};
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Framing, Identity, Message, Rejected, Room, RoomInner, Written, WrittenEdit};
+use super::{Answer, Framing, Identity, Message, Reviewed, Room, RoomInner, Written, WrittenEdit};
 use crate::admission::Admitted;
 use crate::anchor::BaseText;
 use crate::document::{ReplicaDocument, TextDocument};
@@ -33,6 +33,7 @@ use crate::peer::OutboxSlot;
 use crate::presence::Presence;
 use crate::rate::Bucket;
 use crate::registry::{Lost, RoomRegistry, Vitals};
+use review::Traces;
 
 mod commits;
 mod compare;
@@ -40,6 +41,7 @@ mod edits;
 mod load;
 mod peers;
 mod prepare;
+mod review;
 
 use prepare::{Hold, Made, next_order};
 
@@ -124,15 +126,15 @@ struct Pending {
 /// What to do once it is committed.
 enum Then {
     /// Acknowledge a person's update.
-    Acknowledge { peer: PeerId, status: bool, echo: Option<Bytes> },
+    Acknowledge { peer: PeerId, status: bool, echo: Option<Bytes>, ledger: Vec<LedgerEntry> },
     /// Answer with what was read.
     Answer(Answer<BaseText>, Box<BaseText>),
     /// Keep a snapshot.
     Snapshot { bytes: Bytes, hash: Hash },
     /// Apply a turn's edits.
     Write { admitted: Admitted<'static>, bytes: Bytes, edits: Vec<WrittenEdit>, answer: Answer<Written> },
-    /// Apply a rejection.
-    Reject { admitted: Admitted<'static>, bytes: Bytes, rejected: Rejected, answer: Answer<Rejected> },
+    /// Apply what a review came to.
+    Review { admitted: Admitted<'static>, bytes: Bytes, reviewed: Reviewed, answer: Option<Answer<Reviewed>> },
     /// Apply what several rooms committed together.
     Together(Made),
     /// Apply a replica's edits.
@@ -157,6 +159,7 @@ pub(crate) struct RoomActor {
     owners: HashMap<u64, ClientOwner>,
     /// Units each person has inserted, gone or not.
     inserted: HashMap<MemberId, u64>,
+    traces: Traces,
     /// The id each turn writes under, with its next clock.
     writers: VecDeque<(TurnId, u64, u32)>,
     peers: BTreeMap<PeerId, Peer>,
@@ -197,6 +200,8 @@ pub(crate) async fn open(
     let load::Loaded { record, content, owners, updates, bytes, damage } =
         load::load(&registry, document).await?;
     let kind = record.kind;
+    let ledger = registry.options().store.ledger_outline(document).await;
+    let ledger = ledger.map_err(|error| RoomError::store(document, error))?;
     let slot = if damage.is_some() { None } else { registry.slot(document) };
     let address: Arc<str> = match kind {
         DocumentKind::Text => format!("{}/{document}", record.project).into(),
@@ -233,6 +238,7 @@ pub(crate) async fn open(
         content,
         owners,
         inserted,
+        traces: Traces::of(ledger.iter().map(|stored| &stored.entry)),
         writers: VecDeque::new(),
         peers: BTreeMap::new(),
         presence: Presence::default(),
@@ -379,7 +385,8 @@ impl RoomActor {
             message @ (Message::Read(_)
             | Message::Hold(_)
             | Message::Write(..)
-            | Message::Reject { .. }
+            | Message::Review(..)
+            | Message::Settle(_)
             | Message::Replica(..)) => {
                 if self.writing {
                     self.deferred.push_back(message);
@@ -417,7 +424,7 @@ impl RoomActor {
             let error = RoomError::Damaged(self.document);
             match message {
                 Message::Write(_, answer) => drop(answer.send(Err(error))),
-                Message::Reject { answer, .. } => drop(answer.send(Err(error))),
+                Message::Review(_, answer) => drop(answer.send(Err(error))),
                 Message::Replica(_, answer) => drop(answer.send(Err(error))),
                 Message::Hold(answer) => drop(answer.send(Err(error))),
                 Message::Read(answer) => self.read(answer),
@@ -429,9 +436,8 @@ impl RoomActor {
             Message::Read(answer) => self.read(answer),
             Message::Hold(answer) => self.keep_place(answer),
             Message::Write(write, answer) => self.write(*write, answer).await,
-            Message::Reject { turn, member, changes, answer } => {
-                self.reject(turn, member, changes, answer).await;
-            }
+            Message::Review(review, answer) => self.review(*review, answer).await,
+            Message::Settle(units) => self.settle(units).await,
             Message::Replica(write, answer) => self.edit_replica(*write, answer).await,
             _ => unreachable!("only these are deferred"),
         }

@@ -67,6 +67,8 @@ pub(super) const ROWS: &[(&str, Expected)] = &[
     ("call turn.interrupt", to_writers("done", "read_only")),
     ("call turn.accept", to_writers("done", "read_only")),
     ("call turn.reject", to_writers("done", "read_only")),
+    ("call agent.accept", to_writers("done", "read_only")),
+    ("call agent.reject", to_writers("done", "read_only")),
     ("call document.create", to_writers("done", "read_only")),
     ("call document.rename", to_writers("done", "read_only")),
     ("call document.delete", to_writers("done", "read_only")),
@@ -257,6 +259,7 @@ pub(super) async fn say(stage: &Stage, what: &str, who: &Api) -> String {
                 "document.create" => json!({"path": stage.fresh("path")}),
                 "document.rename" => json!({"document": document, "path": stage.fresh("path")}),
                 "document.delete" => json!({"document": document}),
+                "agent.accept" | "agent.reject" => json!({"agent": stage.agent().await}),
                 _ => json!({"turn": turn}),
             };
             let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});

@@ -82,6 +82,11 @@ pub(super) const ROWS: &[(&str, Expected)] = &[
         "GET /api/v1/projects/{project}/documents/{document}/text (another project's)",
         readers("404 document_not_found"),
     ),
+    ("GET /api/v1/projects/{project}/documents/{document}/attribution", readers("200")),
+    (
+        "GET /api/v1/projects/{project}/documents/{document}/attribution (another project's)",
+        readers("404 document_not_found"),
+    ),
     ("POST /api/v1/projects/{project}/documents", writers("201")),
     ("PATCH /api/v1/projects/{project}/documents/{document}", writers("200")),
     (
@@ -101,10 +106,17 @@ pub(super) const ROWS: &[(&str, Expected)] = &[
     ("POST /api/v1/projects/{project}/edits", writers("200")),
     ("GET /api/v1/projects/{project}/turns", readers("200")),
     ("GET /api/v1/projects/{project}/turns/{turn}", readers("200")),
+    ("GET /api/v1/projects/{project}/turns/{turn}/changes", readers("200")),
+    (
+        "GET /api/v1/projects/{project}/turns/{turn}/changes (another project's)",
+        readers("404 turn_not_found"),
+    ),
     ("POST /api/v1/projects/{project}/turns", writers("201")),
     ("POST /api/v1/projects/{project}/turns/{turn}/interrupt", writers("200")),
     ("POST /api/v1/projects/{project}/turns/{turn}/accept", writers("200")),
     ("POST /api/v1/projects/{project}/turns/{turn}/reject", writers("200")),
+    ("POST /api/v1/projects/{project}/agents/{agent}/accept", writers("200")),
+    ("POST /api/v1/projects/{project}/agents/{agent}/reject", writers("200")),
     (
         "POST /api/v1/projects/{project}/turns/{turn}/interrupt (another project's)",
         writers("404 turn_not_found"),
@@ -159,7 +171,10 @@ pub(super) async fn ask(stage: &Stage, what: &str, who: &Api) -> String {
             let turn = started.json()["turn"]["id"].as_str().unwrap().to_owned();
             stage.elsewhere_owner.post(&format!("{turns}/{turn}/interrupt"), json!({})).await;
             turn
-        } else if template.ends_with("/accept") || template.ends_with("/reject") {
+        } else if template.ends_with("/changes")
+            || template.ends_with("/accept")
+            || template.ends_with("/reject")
+        {
             stage.stopped_turn().await
         } else {
             let turn = stage.turn().await;
@@ -167,6 +182,9 @@ pub(super) async fn ask(stage: &Stage, what: &str, who: &Api) -> String {
             turn
         };
         path = path.replace("{turn}", &turn);
+    }
+    if template.contains("{agent}") {
+        path = path.replace("{agent}", &stage.agent().await);
     }
     if template.contains("{invite}") {
         let (by, project) = if is_elsewhere {

@@ -87,7 +87,7 @@ impl RoomActor {
             self.rows += 1;
         }
         match then {
-            Then::Acknowledge { peer, status, echo } => {
+            Then::Acknowledge { peer, status, echo, .. } => {
                 if let Some(peer) = self.peers.get(&peer) {
                     if status && let Some(frame) = frames::status(&peer.framing, true) {
                         peer.outbox.reply(frame);
@@ -117,9 +117,11 @@ impl RoomActor {
                 self.apply_own(&admitted, &bytes);
                 let _ = answer.send(Ok(Written { version: Some(self.version), edits }));
             }
-            Then::Reject { admitted, bytes, rejected, answer } => {
+            Then::Review { admitted, bytes, reviewed, answer } => {
                 self.apply_own(&admitted, &bytes);
-                let _ = answer.send(Ok(rejected));
+                if let Some(answer) = answer {
+                    let _ = answer.send(Ok(reviewed));
+                }
             }
             Then::Together(made) => self.apply_made(made),
             Then::Replica { bytes, answer } => {
@@ -169,9 +171,11 @@ impl RoomActor {
                 self.writers.clear();
                 let _ = answer.send(Err(RoomError::store(document, error)));
             }
-            Then::Reject { answer, .. } => {
+            Then::Review { answer, .. } => {
                 self.writing = false;
-                let _ = answer.send(Err(RoomError::store(document, error)));
+                if let Some(answer) = answer {
+                    let _ = answer.send(Err(RoomError::store(document, error)));
+                }
             }
             Then::Together(_) => {
                 // Nobody knows what became of it: only the log does.

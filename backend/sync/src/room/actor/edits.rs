@@ -1,22 +1,19 @@
-//! Reads, and the edits only the server makes: a turn's, a rejection's, a replica's.
-
-use std::collections::BTreeSet;
+//! Reads, and the edits only the server makes: a turn's and a replica's. Reviews are in [`super::review`].
 
 use bytes::Bytes;
-use ensemble_protocol::id::{MemberId, TurnId};
 use ensemble_protocol::limits;
 use ensemble_store::{
-    Author, Change, ClientAdvance, ClientOwner, Committed, LedgerEntry, LedgerKind, NewUpdate, Write,
+    Author, Change, ClientAdvance, ClientOwner, Committed, LedgerActor, LedgerEntry, LedgerKind, NewUpdate,
+    Write,
 };
 
 use super::{Content, Pending, RoomActor, Then, WRITERS};
-use crate::admission::Refusal;
+use crate::admission::{Refusal, grows_too_large};
 use crate::anchor::BaseText;
 use crate::error::RoomError;
 use crate::index::Stretch;
-use crate::ledger;
 use crate::registry::Vitals;
-use crate::room::{Answer, Rejected, ReplicaWrite, TurnWrite, Written, WrittenEdit};
+use crate::room::{Answer, ReplicaWrite, TurnWrite, Written, WrittenEdit};
 use crate::update::utf16_prefix;
 use crate::writer::{self, EncodedEdit, ServerEdit, new_client};
 
@@ -87,21 +84,23 @@ impl RoomActor {
             }
         };
         let inserted: u64 = admitted.blocks.iter().map(|block| u64::from(block.units.length)).sum();
-        if u64::from(text.index().len()) + inserted > limits::DOCUMENT_UNITS {
+        if grows_too_large(text.index(), &admitted) {
             let refusal = Refusal::DocumentTooLarge(limits::DOCUMENT_UNITS);
             let _ = answer.send(Err(RoomError::Refused { document: self.document, refusal }));
             return;
         }
         let mut ledger = Vec::new();
         for (edit, encoded) in write.edits.iter().zip(&encoded) {
+            let by = LedgerActor::Turn(write.turn);
             let entry = |kind, client, clock, length, text| LedgerEntry {
-                turn: write.turn,
+                by,
                 hunk: Some(edit.hunk),
                 kind,
                 client,
                 clock,
                 length,
                 text,
+                of: None,
             };
             ledger.extend(
                 encoded
@@ -116,12 +115,14 @@ impl RoomActor {
                 }));
             }
         }
+        let also = self.also_unwanted(write.turn, &write.edits, &encoded);
+        ledger.extend(also);
         if write.stop.is_cancelled() {
             let _ = answer.send(Err(RoomError::TurnStopped));
             return;
         }
         let edits = encoded.iter().map(written_edit).collect();
-        if admitted.blocks.is_empty() && admitted.deletes.is_empty() {
+        if admitted.blocks.is_empty() && admitted.deletes.is_empty() && ledger.is_empty() {
             let outcome = self.commit_rows(write.changes).await;
             let _ = answer.send(outcome.map(|()| Written { version: None, edits }));
             return;
@@ -141,6 +142,7 @@ impl RoomActor {
             }
             clients.push(ClientAdvance { client, first: clock, next, owner });
         }
+        self.traces.extend(&ledger);
         let bytes: Bytes = admitted.encode().into();
         let author =
             Author { member: Some(write.member), connection: None, turn: Some(write.turn), via: None };
@@ -149,98 +151,6 @@ impl RoomActor {
         let size = bytes.len();
         let write = Write { changes: write.changes, updates: vec![update] };
         self.submit(write, size, Then::Write { admitted, bytes, edits, answer }).await;
-    }
-
-    pub(super) async fn reject(
-        &mut self,
-        turn: TurnId,
-        member: MemberId,
-        changes: Vec<Change>,
-        answer: Answer<Rejected>,
-    ) {
-        let store = self.registry.options().store.clone();
-        self.vitals(Vitals::rest);
-        let entries = store.ledger_of_document(self.document).await;
-        self.vitals(Vitals::begin);
-        let entries = match entries {
-            Ok(entries) => entries,
-            Err(error) => {
-                let _ = answer.send(Err(RoomError::store(self.document, error)));
-                return;
-            }
-        };
-        let Content::Text(text) = &mut self.content else {
-            let _ = answer.send(Err(RoomError::NotFound(self.document)));
-            return;
-        };
-        // A turn is rejected when the ledger says that something of it was taken back.
-        let rejected: BTreeSet<TurnId> = entries
-            .iter()
-            .filter(|stored| matches!(stored.entry.kind, LedgerKind::Withdrawn | LedgerKind::Restored))
-            .map(|stored| stored.entry.turn)
-            .collect();
-        let edits = if rejected.contains(&turn) {
-            Vec::new()
-        } else {
-            ledger::reject(text.index(), &entries, turn, &rejected)
-        };
-        let owners = &self.owners;
-        let client = new_client(&*self.registry.options().ids, |client| owners.contains_key(&client));
-        let (admitted, encoded) = match writer::encode(text.index(), client, 0, &edits) {
-            Ok(encoded) => encoded,
-            Err(refusal) => {
-                let _ = answer.send(Err(RoomError::Refused { document: self.document, refusal }));
-                return;
-            }
-        };
-        let mut outcome = Rejected::default();
-        let mut ledger = Vec::new();
-        for edit in &encoded {
-            let entry = |kind, client, clock, length| LedgerEntry {
-                turn,
-                hunk: None,
-                kind,
-                client,
-                clock,
-                length,
-                text: None,
-            };
-            if let Some(units) = edit.inserted {
-                outcome.restored += units.length;
-                ledger.push(entry(LedgerKind::Restored, units.client, units.clock, units.length));
-            }
-            for gone in &edit.deleted {
-                outcome.withdrawn += gone.units.length;
-                ledger.push(entry(
-                    LedgerKind::Withdrawn,
-                    gone.units.client,
-                    gone.units.clock,
-                    gone.units.length,
-                ));
-            }
-        }
-        if ledger.is_empty() {
-            let done = self.commit_rows(changes).await;
-            let _ = answer.send(done.map(|()| outcome));
-            return;
-        }
-        let mut clients = Vec::new();
-        if outcome.restored > 0 {
-            self.owners.insert(client, ClientOwner::Server);
-            clients.push(ClientAdvance {
-                client,
-                first: 0,
-                next: outcome.restored,
-                owner: ClientOwner::Server,
-            });
-        }
-        let bytes: Bytes = admitted.encode().into();
-        let author = Author { member: Some(member), connection: None, turn: None, via: None };
-        let update = self.new_update(bytes.clone(), author, clients, ledger);
-        self.writing = true;
-        let size = bytes.len();
-        let then = Then::Reject { admitted, bytes, rejected: outcome, answer };
-        self.submit(Write { changes, updates: vec![update] }, size, then).await;
     }
 
     pub(super) async fn edit_replica(&mut self, write: ReplicaWrite, answer: Answer<Committed>) {

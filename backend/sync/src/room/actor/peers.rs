@@ -11,11 +11,12 @@ use ensemble_protocol::id::{MemberId, PeerId};
 use ensemble_protocol::lib0::write_uint;
 use ensemble_protocol::limits;
 use ensemble_protocol::sync::{SyncMessage, read_state_vector};
-use ensemble_store::{Author, ClientAdvance, ClientOwner, Write};
+use ensemble_store::{Author, ClientAdvance, ClientOwner, LedgerActor, Write};
 use tokio::time::Instant;
 
 use super::{CHECKPOINT_NEWS, Content, Peer, Pending, RoomActor, Then};
 use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit, is_news};
+use crate::anchor::UnitRange;
 use crate::document::bytes_hash;
 use crate::error::RoomError;
 use crate::peer::Pushed;
@@ -24,7 +25,8 @@ use crate::rate::Bucket;
 use crate::registry::Lost;
 use crate::room::frames::{self, News, Shared};
 use crate::room::{AgentPresence, Framing, Join, PeerMessage};
-use crate::update::Update;
+use crate::units::UnitSet;
+use crate::update::{Content as BlockContent, Update};
 use crate::writer::new_client;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -289,7 +291,7 @@ impl RoomActor {
             Verdict::Hold => false,
             Verdict::Admit(admitted) => {
                 let logged = admitted.bytes(bytes);
-                self.take(id, &admitted, &logged, counted, Route::Step2).await;
+                self.take(id, &admitted, &logged, counted, Route::Step2, &[]).await;
                 !admitted.left_out
             }
             Verdict::Refuse(refusal) => return self.refuse_bytes(id, &refusal, bytes),
@@ -373,7 +375,7 @@ impl RoomActor {
             Verdict::Hold => return Taken::Held,
             Verdict::Admit(admitted) => {
                 let logged = admitted.bytes(bytes);
-                self.take(id, &admitted, &logged, true, Route::Update).await;
+                self.take(id, &admitted, &logged, true, Route::Update, &wishes(&update)).await;
             }
             Verdict::Refuse(refusal) => self.refuse_bytes(id, &refusal, bytes),
         }
@@ -418,7 +420,8 @@ impl RoomActor {
         })
     }
 
-    /// Applies an admitted update, tells the others at once and hands it to the store.
+    /// Applies an admitted update, tells the others at once and hands it to the store. `wishes` are the units its
+    /// sender wants gone, as far as that can be told.
     pub(super) async fn take(
         &mut self,
         id: PeerId,
@@ -426,6 +429,7 @@ impl RoomActor {
         logged: &Bytes,
         counted: bool,
         route: Route,
+        wishes: &[UnitRange],
     ) {
         let hash = bytes_hash(logged);
         if self.registry.is_suspect(self.document, hash) {
@@ -483,8 +487,9 @@ impl RoomActor {
         }
         // A y-websocket client has no acknowledgement; its own update coming back after the commit is one.
         let echo = (peer.framing == Framing::YWebsocket).then(|| logged.clone());
-        let update = self.new_update(logged.clone(), author, clients, Vec::new());
-        let then = Then::Acknowledge { peer: id, status: counted, echo };
+        let ledger = self.also_deleted(LedgerActor::Member(member), None, wishes);
+        let update = self.new_update(logged.clone(), author, clients, ledger.clone());
+        let then = Then::Acknowledge { peer: id, status: counted, echo, ledger };
         self.submit(Write::update(update), logged.len(), then).await;
         if too_often {
             // What it sent is kept, since it was applied; more of it is not taken for now.
@@ -559,7 +564,7 @@ impl RoomActor {
             }
             return;
         }
-        let then = Then::Acknowledge { peer, status, echo };
+        let then = Then::Acknowledge { peer, status, echo, ledger: Vec::new() };
         if self.pending.is_empty() {
             self.finish(then, None);
         } else {
@@ -700,6 +705,20 @@ impl Peer {
         self.asked.push_back(false);
         self.outbox.reply(frames::sync(&self.framing, SyncMessage::Step1(ours)));
     }
+}
+
+/// The units that the sender of an update wants gone.
+///
+/// A page that loads its local store sends all of it as one update, with every deletion it ever learnt of. Those
+/// are of units the update brings itself; whoever deletes something that was there does not bring it.
+fn wishes(update: &Update<'_>) -> Vec<UnitRange> {
+    if update.deletes.is_empty() {
+        return Vec::new();
+    }
+    let blocks = update.groups.iter().flat_map(|group| &group.blocks);
+    let brought: UnitSet =
+        blocks.filter(|block| block.content != BlockContent::Skip).map(|block| block.units).collect();
+    update.deletes.iter().flat_map(|range| brought.lacking(*range)).collect()
 }
 
 /// Whether somebody who has this lacks something of that.

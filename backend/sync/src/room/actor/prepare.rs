@@ -10,13 +10,13 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use ensemble_protocol::limits;
-use ensemble_store::{Author, ClientAdvance, ClientOwner, LedgerEntry, LedgerKind, NewUpdate};
+use ensemble_store::{Author, ClientAdvance, ClientOwner, LedgerActor, LedgerEntry, LedgerKind, NewUpdate};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
 use super::edits::{texts_of, written_edit};
 use super::{Content, Pending, RoomActor, Then};
-use crate::admission::{Admitted, Refusal};
+use crate::admission::{Admitted, Refusal, grows_too_large};
 use crate::error::RoomError;
 use crate::index::Index;
 use crate::registry::Vitals;
@@ -153,13 +153,13 @@ impl RoomActor {
             .collect();
         let (admitted, encoded) = writer::encode(index, client, 0, &server_edits).map_err(refused)?;
         let inserted: u64 = admitted.blocks.iter().map(|block| u64::from(block.units.length)).sum();
-        if u64::from(index.len()) + inserted > limits::DOCUMENT_UNITS {
+        if grows_too_large(index, &admitted) {
             return Err(refused(Refusal::DocumentTooLarge(limits::DOCUMENT_UNITS)));
         }
         let places: Option<Vec<u32>> = edits.edits.iter().map(|edit| index.offset(edit.at)).collect();
         let places = places.ok_or_else(|| refused(Refusal::UnknownPlace))?;
         let now = text.text();
-        let ledger = ledger_of(edits, &encoded, &now);
+        let mut ledger = ledger_of(edits, &encoded, &now);
         let prepared = encoded
             .iter()
             .zip(places)
@@ -172,9 +172,12 @@ impl RoomActor {
             })
             .collect();
         let prepared = PreparedText { edits: prepared, text: now };
-        if admitted.blocks.is_empty() && admitted.deletes.is_empty() {
+        let also = self.also_unwanted(edits.turn, &edits.edits, &encoded);
+        ledger.extend(also);
+        if admitted.blocks.is_empty() && admitted.deletes.is_empty() && ledger.is_empty() {
             return Ok((None, prepared));
         }
+        self.traces.extend(&ledger);
         let mut clients = Vec::new();
         if inserted > 0 {
             let owner = ClientOwner::Turn(edits.turn);
@@ -243,13 +246,14 @@ fn ledger_of(edits: &TextEdits, encoded: &[EncodedEdit], text: &str) -> Vec<Ledg
     let mut ledger = Vec::new();
     for (edit, encoded) in edits.edits.iter().zip(encoded) {
         let entry = |kind, client, clock, length, text| LedgerEntry {
-            turn: edits.turn,
+            by: LedgerActor::Turn(edits.turn),
             hunk: Some(edit.hunk),
             kind,
             client,
             clock,
             length,
             text,
+            of: None,
         };
         if let Some(units) = encoded.inserted {
             ledger.push(entry(LedgerKind::Inserted, units.client, units.clock, units.length, None));
