@@ -18,9 +18,8 @@ fn main() {
     let lines = |count: usize, changed: usize| -> String {
         (0..count).fold(String::new(), |mut text, line| {
             let is_changed = changed > 0 && line % (count / changed) == count / changed / 2;
-            let number = if is_changed { line + 7 } else { line };
-            writeln!(text, "    let value_{number} = compute({number}, other);")
-                .expect("a string takes text");
+            let name = if is_changed { "changed" } else { "value" };
+            writeln!(text, "    let {name}_{line} = compute({line}, other);").expect("a string takes text");
             text
         })
     };

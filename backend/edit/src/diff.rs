@@ -22,6 +22,10 @@ const MAX_LINES: usize = 1_000_000;
 /// compared by pieces of many words first, and only pieces that changed by words.
 const MAX_WORDS: usize = 100_000;
 
+/// The longest line or word, in bytes, that the comparison may read over and over; where there are longer
+/// ones numbers are compared instead, which costs more than it saves for short ones.
+const MAX_READ_AGAIN: usize = 256;
+
 /// Words in a piece, on average.
 const PIECE_WORDS: u64 = 16;
 
@@ -184,16 +188,20 @@ fn compare<'a>(
         changed(at, old, new);
         return;
     }
-    // Comparing numbers instead of texts keeps long pieces from being read over and over.
-    let mut known: HashMap<&str, u32> = HashMap::new();
-    let mut number = |piece: &&'a str| {
-        let next = known.len() as u32;
-        *known.entry(piece).or_insert(next)
+    let ops = if old.iter().chain(new).all(|piece| piece.len() <= MAX_READ_AGAIN) {
+        capture_diff_slices(Algorithm::Myers, old, new)
+    } else {
+        let mut known: HashMap<&str, u32> = HashMap::new();
+        let mut number = |piece: &&'a str| {
+            let next = known.len() as u32;
+            *known.entry(piece).or_insert(next)
+        };
+        let old_numbers: Vec<u32> = old.iter().map(&mut number).collect();
+        let new_numbers: Vec<u32> = new.iter().map(&mut number).collect();
+        capture_diff_slices(Algorithm::Myers, &old_numbers, &new_numbers)
     };
-    let old_numbers: Vec<u32> = old.iter().map(&mut number).collect();
-    let new_numbers: Vec<u32> = new.iter().map(&mut number).collect();
     let mut position = at;
-    for op in capture_diff_slices(Algorithm::Myers, &old_numbers, &new_numbers) {
+    for op in ops {
         let removed = &old[op.old_range()];
         if !matches!(op, DiffOp::Equal { .. }) {
             changed(position, removed, &new[op.new_range()]);
