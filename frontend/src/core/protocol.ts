@@ -18,7 +18,9 @@ import type { UnitRange } from "./units.ts";
 export type {
   Agent,
   CreatedInvite,
+  DeletedUnits,
   ErrorCode,
+  HunkChanges,
   HunkState,
   Info as ServerInfo,
   Invite,
@@ -26,8 +28,10 @@ export type {
   Member,
   Project as ProjectDetail,
   ProjectSummary,
+  Review as TurnReview,
   Role,
   SocketTicket,
+  TurnChanges,
   TurnError,
   TurnStatus,
 } from "./protocol.gen.ts";
@@ -54,9 +58,6 @@ export interface TurnUsage {
   output_tokens: number;
 }
 
-/** What people decided about a turn; `mixed` is different verdicts about its hunks. */
-export type TurnReview = Review | "mixed";
-
 /** One turn as the turns replica shows it. */
 export interface Turn {
   id: string;
@@ -71,7 +72,7 @@ export interface Turn {
   error: TurnError | null;
   answer: string;
   hunks: Hunk[];
-  review: TurnReview;
+  review: Review;
   /** The agent's name where it is none of the project's agents: a program with a token. */
   agent_name: string | null;
 }
@@ -110,25 +111,6 @@ export interface CreatedProject {
 export interface Joined {
   project: ProjectSummary;
   role: Role;
-}
-
-/** Units that were deleted, and what they said. Their place is right behind the last of them. */
-export interface DeletedUnits extends UnitRange {
-  text: string;
-}
-
-/** What one hunk of a turn did, unit by unit. */
-export interface HunkChanges {
-  id: string;
-  state: HunkState;
-  inserted: UnitRange[];
-  deleted: DeletedUnits[];
-}
-
-/** What a turn did. */
-export interface TurnChanges {
-  turn: string;
-  documents: { document: string; path: string; hunks: HunkChanges[] }[];
 }
 
 /** A stretch of text of one writer, under one client id. */
