@@ -17,7 +17,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ensemble_edit::{EditStream, Format, Miss, MissReason, Mode, PatchEvent, Utf16Offset};
+use ensemble_edit::{EditStream, Miss, MissReason, PatchEvent, Utf16Offset};
 use ensemble_model::{CallRequest, EventStream, InputItem, ModelError, ModelProvider, Usage};
 use ensemble_protocol::id::{DocumentId, HunkId, MemberId, ProjectId, TurnId};
 use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
@@ -29,7 +29,7 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
-use crate::context::{self, HeldSelection, ROOM_TRIES, Shown, Unfit};
+use crate::context::{self, Answering, HeldSelection, ROOM_TRIES, Shown, Unfit};
 use crate::documents::Documents;
 use crate::error::AgentError;
 use crate::policy::{Entry, NOT_PART_OF_TURN, Policy};
@@ -68,6 +68,7 @@ pub(crate) struct Job {
     pub(crate) entries: Vec<Entry>,
     /// Documents the turn may write in.
     pub(crate) documents: Vec<DocumentId>,
+    pub(crate) answering: Answering,
     pub(crate) asked: Arc<Asked>,
 }
 
@@ -192,8 +193,8 @@ pub(crate) async fn apply(
     let paths = writers.iter().enumerate().map(|(at, writer)| (writer.path.to_string(), at)).collect();
     let applier = Applier {
         hunks: Hunks::new(job.turn),
+        stream: Some(job.answering.stream(texts)),
         job,
-        stream: Some(EditStream::new(Format::Patch(Mode::default()), move |path| texts.get(path).cloned())),
         writers,
         paths,
         writer_of: HashMap::new(),

@@ -5,13 +5,15 @@
 //! shown exactly; how many lines each has stands before it, so that no text can pretend to end.
 
 mod again;
+mod answering;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt::Write as _;
 use std::ops::Range;
 use std::sync::Arc;
 
-use ensemble_model::{CallRequest, Capability, InputItem, Tool};
+use ensemble_edit::{LineColumn, TextIndex, Utf16Offset};
+use ensemble_model::{CallRequest, Capability, EditFormat, InputItem};
 use ensemble_protocol::id::{DocumentId, ProjectId};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::{Anchor, BaseText};
@@ -20,6 +22,7 @@ use ensemble_sync::room::Room;
 
 use crate::policy::{Entry, Policy};
 pub(crate) use again::{Again, Unfit, can_be_mended, request as request_again};
+pub(crate) use answering::Answering;
 
 /// Characters a token has on average, in code; a little less than in prose, so that estimates are on the safe side.
 const CHARS_PER_TOKEN: usize = 4;
@@ -50,19 +53,8 @@ const LEFT_OUT_NAMED: usize = 50;
 
 /// What every turn is told, whatever the model.
 const INSTRUCTIONS: &str = include_str!("prompts/instructions.md");
-/// How a model that takes custom tools hands in its patch.
-const PATCH_BY_TOOL: &str = include_str!("prompts/patch_by_tool.md");
-/// How any other model hands in its patch.
-const PATCH_IN_TEXT: &str = include_str!("prompts/patch_in_text.md");
 /// What a model is told before the misses are asked for again.
 const TRY_AGAIN: &str = include_str!("prompts/try_again.md");
-/// What the patch tool does.
-const TOOL_DESCRIPTION: &str = include_str!("prompts/apply_patch.md");
-/// The grammar of its input.
-const TOOL_GRAMMAR: &str = include_str!("prompts/apply_patch.lark");
-/// The tool's name, which models of the Codex family know.
-pub(crate) const PATCH_TOOL: &str = "apply_patch";
-
 /// A selection, held fast in the text it was made in.
 #[derive(Debug, Clone)]
 pub(crate) struct HeldSelection {
@@ -94,6 +86,8 @@ pub(crate) struct Context {
     pub(crate) request: CallRequest,
     /// What is in it.
     pub(crate) shown: Vec<Shown>,
+    /// How the model was asked to answer.
+    pub(crate) answering: Answering,
 }
 
 /// What a context is built from.
@@ -143,6 +137,8 @@ pub(crate) async fn build(question: &Question<'_>, rooms: &RoomRegistry) -> Cont
     let mut left_out: Vec<&str> = Vec::new();
     let mut notes = String::new();
     let mut selection_block = String::new();
+    let mut selected_lines = None;
+    let mut is_whole = true;
 
     let read = async |entry: &Entry| -> Option<Shown> {
         let (room, base) = read_room(rooms, entry.id).await.ok()?;
@@ -163,6 +159,7 @@ pub(crate) async fn build(question: &Question<'_>, rooms: &RoomRegistry) -> Cont
                 let lines = selected.as_ref().map(|range| lines_of(text, range));
                 let around = lines.clone().unwrap_or(0..0);
                 let part = cut(text, budget.of(OPEN_SHARE), &around);
+                is_whole = part.of_lines.is_none();
                 if let Some(count) = part.of_lines {
                     let _ = writeln!(
                         notes,
@@ -173,6 +170,13 @@ pub(crate) async fn build(question: &Question<'_>, rooms: &RoomRegistry) -> Cont
                 write_document(&mut blocks, &document, &part, true);
                 left = left.saturating_sub(part.text.len());
                 if let (Some(range), Some(lines)) = (selected, lines) {
+                    let rewritten = whole_lines(text, &lines);
+                    // A model that writes anew what is selected writes whole lines.
+                    let anew = question.capability.edits() == EditFormat::Whole;
+                    if document.writable && !range.is_empty() {
+                        selected_lines = Some((document.path.clone(), rewritten.clone()));
+                    }
+                    let range = if anew { rewritten.start.0..rewritten.end.0 } else { range };
                     write_selection(
                         &mut selection_block,
                         &document,
@@ -226,26 +230,18 @@ pub(crate) async fn build(question: &Question<'_>, rooms: &RoomRegistry) -> Cont
         shown.push(document);
     }
 
+    let answering = Answering::of(question.capability, selected_lines, is_whole);
     write_notes(&mut notes, &shown, &left_out);
     let last = format!("{blocks}{selection_block}{tree}<prompt>\n{}\n</prompt>", question.prompt);
-    let by_tool = question.capability.freeform_lark;
     let request = CallRequest {
-        instructions: format!("{INSTRUCTIONS}\n{}", if by_tool { PATCH_BY_TOOL } else { PATCH_IN_TEXT }),
+        instructions: format!("{INSTRUCTIONS}\n{}", answering.prompt()),
         input: vec![InputItem::UserText(notes), InputItem::UserText(last)],
-        tools: if by_tool { vec![patch_tool()] } else { Vec::new() },
+        tools: answering.tools(),
         max_output_tokens: Some(question.capability.max_output_tokens.min(OUTPUT_TOKENS)),
         prompt_cache_key: Some(question.project.to_string()),
         ..CallRequest::default()
     };
-    Context { request, shown }
-}
-
-fn patch_tool() -> Tool {
-    Tool::Custom {
-        name: PATCH_TOOL.into(),
-        description: TOOL_DESCRIPTION.trim().into(),
-        lark: Some(TOOL_GRAMMAR.into()),
-    }
+    Context { request, shown, answering }
 }
 
 /// How many characters a request may show.
@@ -445,6 +441,16 @@ fn lines_of(text: &str, range: &Range<u32>) -> Range<usize> {
     // A selection that ends at the start of a line does not touch that line.
     let touches_last = end == start || !text[..end].ends_with('\n');
     first..line(end) + usize::from(touches_last)
+}
+
+/// The place of whole lines in a text, their last line end included.
+fn whole_lines(text: &str, lines: &Range<usize>) -> Range<Utf16Offset> {
+    let index = TextIndex::new(text);
+    let start = |line: usize| {
+        let at = LineColumn { line: u32::try_from(line).unwrap_or(u32::MAX), column: Utf16Offset(0) };
+        index.utf16_of_line_column(at).unwrap_or(index.utf16_len())
+    };
+    start(lines.start)..start(lines.end)
 }
 
 fn slice<'a>(text: &'a str, range: &Range<u32>) -> &'a str {

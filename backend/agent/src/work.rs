@@ -129,6 +129,7 @@ async fn answer(shared: &Shared, queued: &Queued, seen: Option<&Room>) -> Applie
         policy,
         entries,
         documents: documents.clone(),
+        answering: context.answering,
         asked,
     };
     apply::apply(job, &context.shown, seen.map(Room::document), events).await

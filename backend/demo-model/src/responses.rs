@@ -57,6 +57,16 @@ fn patch_tool(tools: &[Value]) -> Option<&'static str> {
 
 fn plan(create: &Create, conversation: &[Value], shared: &Shared) -> Vec<Output> {
     let answer = rules::answer(conversation, shared.options.obedience);
+    let is_edit = |tool: &&Value| tool.get("name").and_then(Value::as_str) == Some("edit");
+    if create.tools.iter().find(is_edit).and_then(|tool| tool.get("type")) == Some(&json!("function")) {
+        let calls = answer.edits.into_iter().map(|(path, edits)| {
+            let edits: Vec<Value> =
+                edits.into_iter().map(|edit| json!({"old_text": edit.old, "new_text": edit.new})).collect();
+            let arguments = json!({"path": path, "edits": edits}).to_string();
+            Output::Function { name: "edit".to_owned(), arguments }
+        });
+        return std::iter::once(Output::Message(answer.text)).chain(calls).collect();
+    }
     let Some(patch) = answer.patch else { return vec![Output::Message(answer.text)] };
     let name = "apply_patch".to_owned();
     match patch_tool(&create.tools) {

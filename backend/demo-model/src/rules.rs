@@ -45,6 +45,15 @@ pub(crate) struct Answer {
     pub(crate) text: String,
     /// The patch, if anything is to be edited.
     pub(crate) patch: Option<String>,
+    /// The same as old and new texts by path, for those who take no patch; what cannot be said so is left out.
+    pub(crate) edits: Vec<(String, Vec<Edit>)>,
+}
+
+/// An old text and the new one that takes its place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Edit {
+    pub(crate) old: String,
+    pub(crate) new: String,
 }
 
 /// What became of one wish.
@@ -66,7 +75,7 @@ impl Outcome {
 pub(crate) fn answer(items: &[Value], obedience: Obedience) -> Answer {
     let conversation = conversation::read(items);
     if let Some(output) = &conversation.tool_output {
-        return Answer { text: format!("{} {SIGNATURE}", after_tool(output)), patch: None };
+        return Answer { text: format!("{} {SIGNATURE}", after_tool(output)), patch: None, edits: vec![] };
     }
     let mut drafts: Vec<Draft> = conversation.documents.iter().map(Draft::new).collect();
     let mut outcomes: Vec<Outcome> = instruction::read(&conversation)
@@ -77,12 +86,19 @@ pub(crate) fn answer(items: &[Value], obedience: Obedience) -> Answer {
         outcomes.push(planted::follow(&conversation, &mut drafts));
     }
     // The second time only what did not fit is wanted, and lines are numbered: names and texts repeat.
-    let wanted = drafts.iter().filter(|draft| !conversation.again || draft.document().again);
-    let mut body: String = wanted.map(|draft| draft.section(conversation.again)).collect();
+    let wanted: Vec<&Draft> =
+        drafts.iter().filter(|draft| !conversation.again || draft.document().again).collect();
+    let mut body: String = wanted.iter().map(|draft| draft.section(conversation.again)).collect();
+    let mut edits: Vec<(String, Vec<Edit>)> = wanted
+        .iter()
+        .map(|draft| (draft.document().path.clone(), draft.edits()))
+        .filter(|(_, edits)| !edits.is_empty())
+        .collect();
     let mut said = Vec::new();
     for outcome in outcomes {
         if !conversation.again {
             body.push_str(&outcome.sections);
+            edits.extend(new_files(&outcome.sections));
         }
         said.extend(outcome.said);
     }
@@ -95,7 +111,20 @@ pub(crate) fn answer(items: &[Value], obedience: Obedience) -> Answer {
     }
     said.push(SIGNATURE.to_owned());
     let patch = (!body.is_empty()).then(|| format!("*** Begin Patch\n{body}*** End Patch\n"));
-    Answer { text: said.join(" "), patch }
+    Answer { text: said.join(" "), patch, edits }
+}
+
+/// The new files among whole sections of a patch.
+fn new_files(sections: &str) -> Vec<(String, Vec<Edit>)> {
+    let mut files: Vec<(String, Vec<Edit>)> = Vec::new();
+    for line in sections.lines() {
+        if let Some(path) = line.strip_prefix("*** Add File: ") {
+            files.push((path.to_owned(), vec![Edit { old: String::new(), new: String::new() }]));
+        } else if let (Some(text), Some((_, edits))) = (line.strip_prefix('+'), files.last_mut()) {
+            edits[0].new.extend([text, "\n"]);
+        }
+    }
+    files
 }
 
 /// A text and a patch in one, for models that have no tool to hand the patch to.

@@ -25,6 +25,39 @@ pub struct Capability {
     pub reasoning_summary: bool,
     /// It takes `prompt_cache_key`.
     pub prompt_cache_key: bool,
+    /// How it hands in changes of texts best; [`Capability::edits`] says how it can.
+    pub edit_format: EditFormat,
+}
+
+/// How a model is asked to hand in changes of texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EditFormat {
+    /// A patch, as the input of a custom tool.
+    PatchTool,
+    /// A patch in the text of the answer.
+    Patch,
+    /// Old and new texts, as JSON arguments of a function.
+    EditTool,
+    /// Old and new texts in the text of the answer.
+    SearchReplace,
+    /// Texts written anew as a whole: what is selected, or files. For models that manage nothing else.
+    Whole,
+}
+
+impl EditFormat {
+    /// All of them, with their names in configurations.
+    pub const NAMES: [(&'static str, Self); 5] = [
+        ("patch_tool", Self::PatchTool),
+        ("patch", Self::Patch),
+        ("edit_tool", Self::EditTool),
+        ("search_replace", Self::SearchReplace),
+        ("whole", Self::Whole),
+    ];
+
+    /// The format of this name.
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.into_iter().find(|(other, _)| *other == name).map(|(_, format)| format)
+    }
 }
 
 impl Capability {
@@ -38,7 +71,17 @@ impl Capability {
         functions: false,
         reasoning_summary: false,
         prompt_cache_key: false,
+        edit_format: EditFormat::SearchReplace,
     };
+
+    /// How the model hands in changes: as it does best, in its text where it is offered no such tool.
+    pub const fn edits(&self) -> EditFormat {
+        match self.edit_format {
+            EditFormat::PatchTool if !self.freeform_lark => EditFormat::Patch,
+            EditFormat::EditTool if !self.functions => EditFormat::SearchReplace,
+            format => format,
+        }
+    }
 
     /// What the model of this name can do, by the longest prefix in the table.
     pub fn of(model: &str) -> Self {
@@ -63,6 +106,7 @@ const OPENAI: Capability = Capability {
     functions: true,
     reasoning_summary: true,
     prompt_cache_key: true,
+    edit_format: EditFormat::PatchTool,
 };
 
 /// Models by the beginning of their name. A prefix matches a whole name or one that goes on with a hyphen.
@@ -101,5 +145,25 @@ mod tests {
             assert_eq!(Capability::of(model).context_tokens, context, "{model}");
         }
         assert!(!Capability::of("qwen3-coder").freeform_lark);
+    }
+
+    #[test]
+    fn a_format_is_used_only_where_there_is_its_tool() {
+        let with = |edit_format, freeform_lark, functions| Capability {
+            freeform_lark,
+            functions,
+            edit_format,
+            ..Capability::UNKNOWN
+        };
+        assert_eq!(Capability::of("gpt-5.3-codex-spark").edits(), EditFormat::PatchTool);
+        assert_eq!(Capability::of("qwen3-coder").edits(), EditFormat::SearchReplace);
+        assert_eq!(with(EditFormat::PatchTool, false, true).edits(), EditFormat::Patch);
+        assert_eq!(with(EditFormat::EditTool, true, false).edits(), EditFormat::SearchReplace);
+        assert_eq!(with(EditFormat::EditTool, false, true).edits(), EditFormat::EditTool);
+        assert_eq!(with(EditFormat::Whole, true, true).edits(), EditFormat::Whole);
+        for (name, format) in EditFormat::NAMES {
+            assert_eq!(EditFormat::named(name), Some(format));
+        }
+        assert_eq!(EditFormat::named("telepathy"), None);
     }
 }

@@ -29,7 +29,7 @@ mod retry;
 mod settings;
 mod sse;
 
-pub use capability::Capability;
+pub use capability::{Capability, EditFormat};
 pub use error::ModelError;
 pub use event::{DoneReason, EventStream, ModelEvent, ToolKind, Usage};
 pub use request::{CallRequest, InputItem, Tool};

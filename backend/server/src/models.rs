@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context as _;
 use ensemble_demo_model::{DemoModel, DemoOptions};
-use ensemble_model::{ModelProvider, ModelSettings, Transport as Wire, connect};
+use ensemble_model::{Capability, ModelProvider, ModelSettings, Transport as Wire, connect};
 use ensemble_store::Clock;
 use tokio::net::TcpListener;
 
@@ -42,7 +42,10 @@ pub(crate) async fn start(
                 Transport::ResponsesSse => Wire::ResponsesSse,
                 Transport::Chat => Wire::Chat,
             };
-            let settings = ModelSettings::new(&remote.model, &remote.model, &remote.base_url, transport);
+            let mut settings = ModelSettings::new(&remote.model, &remote.model, &remote.base_url, transport);
+            if let Some(edit_format) = remote.edit_format {
+                settings.capability = Some(Capability { edit_format, ..Capability::of(&remote.model) });
+            }
             match &remote.api_key {
                 Some(key) => settings.with_api_key(key.clone()),
                 None => settings,

@@ -4,7 +4,7 @@
 //! there on their texts as they are now are what positions refer to. Nothing but what was missed is wanted: the
 //! other documents cannot be changed, and none is made, deleted or moved.
 
-use ensemble_edit::{EditStream, Format, Miss, Mode};
+use ensemble_edit::Miss;
 use ensemble_model::{EventStream, InputItem};
 use ensemble_protocol::id::{DocumentId, HunkId};
 use ensemble_sync::anchor::BaseText;
@@ -114,9 +114,7 @@ impl Applier {
                 writer.begin_again(shown.room.clone(), shown.base.clone());
             }
         }
-        let texts = context::texts(documents);
-        self.stream =
-            Some(EditStream::new(Format::Patch(Mode::default()), move |path| texts.get(path).cloned()));
+        self.stream = Some(self.job.answering.stream(context::texts(documents)));
         self.first_hunk += self.hunks_of_answer;
         self.which = Try::SecondInSilence;
         self.inputs.clear();
@@ -128,6 +126,7 @@ impl Applier {
     /// A hunk that was missed once the model could be asked for it again.
     pub(super) fn note_unfit(&mut self, hunk: HunkId, document: Option<DocumentId>, miss: &Miss) {
         if self.which == Try::First
+            && self.job.answering.can_be_repeated()
             && context::can_be_mended(miss.reason)
             && let Some(document) = document
             && self.writers.iter().any(|writer| writer.document == document)

@@ -5,7 +5,6 @@ use ensemble_protocol::limits;
 use ensemble_store::TurnError;
 
 use super::{Applier, End, Source, Try, failed};
-use crate::context::PATCH_TOOL;
 
 impl Applier {
     pub(super) async fn model_said(&mut self, event: ModelEvent) -> Option<End> {
@@ -13,9 +12,12 @@ impl Applier {
             ModelEvent::Started { response_id } => {
                 tracing::debug!(call.id = %response_id, "the model answers");
             }
-            ModelEvent::TextDelta(text) => self.feed(Source::Text, &text).await,
+            ModelEvent::TextDelta(text) if self.job.answering.is_in_text() => {
+                self.feed(Source::Text, &text).await;
+            }
+            ModelEvent::TextDelta(text) => self.say(&text),
             ModelEvent::ToolBegin { item, name, .. } => {
-                if name == PATCH_TOOL {
+                if self.job.answering.tool() == Some(name.as_str()) {
                     self.inputs.insert(item, String::new());
                 } else {
                     tracing::debug!("the model called a tool it was not given");

@@ -30,8 +30,13 @@ pub struct Script {
 
 impl Script {
     pub fn new() -> Arc<Self> {
+        Self::with(Capability::of("demo"))
+    }
+
+    /// A model that can do something else than the demo model.
+    pub fn with(capability: Capability) -> Arc<Self> {
         let (calls, waiting) = mpsc::channel(CALLS);
-        let (capability, allowed) = (Capability::of("demo"), AtomicUsize::new(usize::MAX));
+        let allowed = AtomicUsize::new(usize::MAX);
         Arc::new(Self { capability, allowed, calls, waiting: Mutex::new(waiting) })
     }
 
@@ -134,6 +139,27 @@ impl Call {
         self.output.push(InputItem::ToolCall { call_id, name, kind: ToolKind::Custom, input });
     }
 
+    /// Hands in the arguments of a function, in pieces of three characters.
+    pub async fn function(&mut self, name: &str, arguments: &str) {
+        let item = self.item;
+        self.item += 1;
+        let (call_id, name, kind) = (format!("call_{item}"), name.to_owned(), ToolKind::Function);
+        self.event(ModelEvent::ToolBegin { item, call_id: call_id.clone(), name: name.clone(), kind }).await;
+        for piece in pieces(arguments) {
+            self.delta(item, &piece).await;
+        }
+        let input = arguments.to_owned();
+        self.event(ModelEvent::ToolEnd { item, input: input.clone() }).await;
+        self.output.push(InputItem::ToolCall { call_id, name, kind, input });
+    }
+
+    /// Says a whole text, in pieces of three characters.
+    pub async fn says(&self, text: &str) {
+        for piece in pieces(text) {
+            self.say(&piece).await;
+        }
+    }
+
     pub async fn done(&self) {
         let usage =
             Usage { input_tokens: 100, cached_input_tokens: 40, output_tokens: 20, reasoning_tokens: 0 };
@@ -176,7 +202,13 @@ impl Demo {
 
     /// The model as the server reaches it: over its WebSocket.
     pub fn provider(&self) -> Arc<dyn ModelProvider> {
-        connect(ModelSettings::new("Demo", "demo", &self.base_url, Transport::ResponsesWs)).unwrap()
+        self.provider_with(Capability::of("demo"))
+    }
+
+    /// The same, believed to be able to do something else.
+    pub fn provider_with(&self, capability: Capability) -> Arc<dyn ModelProvider> {
+        let settings = ModelSettings::new("Demo", "demo", &self.base_url, Transport::ResponsesWs);
+        connect(ModelSettings { capability: Some(capability), ..settings }).unwrap()
     }
 }
 

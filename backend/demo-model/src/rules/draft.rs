@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, fmt::Write as _, ops::Range};
 
-use super::conversation::Document;
+use super::{Edit, conversation::Document};
 
 /// Lines of context on each side of a change to begin with. Two are almost always unique, and the fewer there
 /// are, the less of what people type nearby gets in the way.
@@ -105,6 +105,37 @@ impl<'a> Draft<'a> {
             }
         }
         section
+    }
+
+    /// The changes as old and new texts; none where the document goes as a whole.
+    pub(super) fn edits(&self) -> Vec<Edit> {
+        if self.deleted {
+            return vec![];
+        }
+        let steps = self.steps();
+        let old = &self.document.lines;
+        let hunks = self.hunks(&steps).into_iter().filter(|hunk| !steps[hunk.changed.clone()].is_empty());
+        hunks
+            .map(|hunk| {
+                // A heading says nothing here: the text reaches up to it, and is unique by it.
+                let heading = hunk.heading.and_then(|line| {
+                    steps.iter().position(|step| matches!(step, Step::Keep(kept) if *kept == line))
+                });
+                let start = heading.unwrap_or(hunk.steps.start).min(hunk.steps.start);
+                let mut edit = Edit { old: String::new(), new: String::new() };
+                for step in &steps[start..hunk.steps.end] {
+                    match step {
+                        Step::Keep(line) => {
+                            edit.old.extend([old[*line].as_str(), "\n"]);
+                            edit.new.extend([old[*line].as_str(), "\n"]);
+                        }
+                        Step::Remove(line) => edit.old.extend([old[*line].as_str(), "\n"]),
+                        Step::Add(text) => edit.new.extend([*text, "\n"]),
+                    }
+                }
+                edit
+            })
+            .collect()
     }
 
     fn steps(&self) -> Vec<Step<'_>> {

@@ -1,5 +1,6 @@
 //! Which model answers.
 
+use ensemble_model::EditFormat;
 use secrecy::SecretString;
 
 use super::source::{Key, Shown, Values};
@@ -31,6 +32,13 @@ pub(super) const KEYS: &[Key] = &[
         env: "ENSEMBLE_MODEL_TRANSPORT",
         default: "",
         help: "How it is talked to: responses_ws (the default for OpenAI), responses_sse, or chat (the default elsewhere).",
+        shown: Shown::Plain,
+    },
+    Key {
+        name: "model.edit_format",
+        env: "ENSEMBLE_MODEL_EDIT_FORMAT",
+        default: "",
+        help: "How it hands in changes: patch_tool, patch, edit_tool, search_replace or whole; by its name when empty.",
         shown: Shown::Plain,
     },
     Key {
@@ -92,6 +100,8 @@ pub struct RemoteModel {
     pub api_key: Option<SecretString>,
     /// How it is talked to.
     pub transport: Transport,
+    /// How it hands in changes; what is known of its name when left out.
+    pub edit_format: Option<EditFormat>,
 }
 
 impl ModelConfig {
@@ -113,6 +123,10 @@ impl ModelConfig {
             "responses_sse" => Ok(Transport::ResponsesSse),
             "chat" => Ok(Transport::Chat),
             _ => Err("it has to be `responses_ws`, `responses_sse` or `chat`".to_owned()),
+        });
+        let edit_format = values.parse("model.edit_format", |word| {
+            let names = EditFormat::NAMES.map(|(name, _)| format!("`{name}`")).join(", ");
+            EditFormat::named(word).ok_or_else(|| format!("it has to be one of {names}"))
         });
 
         if name.as_deref() == Some("demo") {
@@ -156,6 +170,7 @@ impl ModelConfig {
             base_url: base_url.unwrap_or_else(|| OPENAI_BASE_URL.into()),
             api_key: api_key.map(SecretString::from),
             transport: transport.unwrap_or(usual),
+            edit_format,
         })
     }
 
