@@ -24,7 +24,7 @@ use ensemble_store::{HunkRecord, LedgerEntry, Store, TurnError};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
 use ensemble_sync::registry::RoomRegistry;
-use ensemble_sync::room::{AgentPresence, ReviewWrite, Room, TurnWrite, Verdict, Written};
+use ensemble_sync::room::{AgentPresence, ReviewWrite, Room, Telling, TurnWrite, Verdict, Written};
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
@@ -331,8 +331,9 @@ impl Applier {
             PatchEvent::FileBegan { .. } | PatchEvent::HunkDone { .. } => {}
             PatchEvent::HunkAimed { hunk, path, range, .. } => {
                 if let Some(&at) = self.paths.get(&*path) {
-                    self.writer_of.insert(self.number(hunk), at);
-                    self.writers[at].aim(&range);
+                    let hunk = self.number(hunk);
+                    self.writer_of.insert(hunk, at);
+                    self.writers[at].aim(hunk, &range);
                 }
             }
             PatchEvent::Edit { hunk, path, delete, insert_at, insert } => {
@@ -579,6 +580,7 @@ pub(crate) fn presence(
     turn: TurnId,
     status: &'static str,
     cursor: Option<(Anchor, Anchor)>,
+    telling: Telling,
 ) -> AgentPresence {
     AgentPresence {
         agent: agent.id.clone(),
@@ -587,6 +589,7 @@ pub(crate) fn presence(
         turn,
         status,
         cursor,
+        telling,
     }
 }
 

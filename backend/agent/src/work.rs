@@ -7,7 +7,7 @@ use ensemble_protocol::id::DocumentId;
 use ensemble_protocol::rest::{self, TurnStatus};
 use ensemble_store::{Change, TurnError, TurnRecord, TurnUpdate};
 use ensemble_sync::anchor::Anchor;
-use ensemble_sync::room::{ReplicaWrite, Room};
+use ensemble_sync::room::{ReplicaWrite, Room, Telling};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
@@ -66,7 +66,8 @@ async fn appear(shared: &Shared, queued: &Queued) -> Option<Room> {
         Some(held) => context::anchors(&held.base, &held.range),
         None => (Anchor::Start, Anchor::Start),
     };
-    let presence = apply::presence(&shared.options.agent, queued.record.id, "reading", Some(cursor));
+    let presence =
+        apply::presence(&shared.options.agent, queued.record.id, "reading", Some(cursor), Telling::Soon);
     room.set_agent(&shared.options.agent.id, Some(presence)).await;
     Some(room)
 }

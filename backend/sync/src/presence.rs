@@ -207,6 +207,13 @@ impl Presence {
         self.put(client, Holder::Agent(agent.to_owned()), None, clock, state, now);
     }
 
+    /// Lets an agent's entry be told though it was told a moment ago.
+    pub fn hurry(&mut self, agent: &str) {
+        if let Some(entry) = self.agents.get(agent).and_then(|client| self.entries.get_mut(client)) {
+            entry.told = None;
+        }
+    }
+
     /// The person who shows this id now.
     pub fn holder(&self, client: u64) -> Option<ensemble_protocol::id::MemberId> {
         self.entries
@@ -367,6 +374,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::room::Telling;
 
     fn peer(number: u128) -> PeerId {
         PeerId::from_uuid(Uuid::from_u128(number))
@@ -465,6 +473,7 @@ mod tests {
             turn: TurnId::from_uuid(Uuid::from_u128(9)),
             status: "writing",
             cursor: None,
+            telling: Telling::Soon,
         };
         presence.agent("agent", Some(&agent), now, || 77);
         tokio::time::advance(limits::PRESENCE_EXPIRY).await;

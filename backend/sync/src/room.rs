@@ -212,6 +212,17 @@ pub struct AgentPresence {
     pub status: &'static str,
     /// Start and end of its selection, equal for a caret; none while it has no place.
     pub cursor: Option<(Anchor, Anchor)>,
+    /// When the others are told.
+    pub telling: Telling,
+}
+
+/// When others are told of a presence.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Telling {
+    /// With other news, as often as one entry may be told.
+    Soon,
+    /// Before anything that is sent to the room after it: what it announces is about to be written.
+    Now,
 }
 
 /// A change of a replica: where in it, and what.

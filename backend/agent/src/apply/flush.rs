@@ -3,7 +3,7 @@
 use ensemble_protocol::id::HunkId;
 use ensemble_protocol::limits;
 use ensemble_store::{Change, TurnUpdate};
-use ensemble_sync::room::{ReplicaWrite, TurnWrite};
+use ensemble_sync::room::{ReplicaWrite, Telling, TurnWrite};
 use tokio::time::Instant;
 
 use super::{Applier, Finished, MIRROR_INTERVAL, MIRRORED_HUNKS, WriteJob, presence, write_to};
@@ -26,8 +26,16 @@ impl Applier {
                 let room = writer.room.clone();
                 let (rooms, store) = (self.job.rooms.clone(), self.job.store.clone());
                 let job = WriteJob { store, rooms, known: writer.tally };
+                let announced = writer.announce(&batch, now).map(|span| {
+                    presence(&self.job.agent, self.job.turn, "writing", Some(span), Telling::Now)
+                });
                 self.under_way.push(Box::pin(async move {
                     let mut batch = batch;
+                    if let Some(presence) = announced {
+                        // The room takes one message after the other, so everybody sees where before what.
+                        let agent = presence.agent.clone();
+                        room.set_agent(&agent, Some(presence)).await;
+                    }
                     let result = write_to(&job, room, write, &mut batch).await;
                     Finished::Wrote { writer: at, batch, result }
                 }));
@@ -38,8 +46,9 @@ impl Applier {
                 writer.sight.telling = true;
                 writer.sight.seen = true;
                 writer.sight.due = now + limits::PRESENCE_ENTRY_INTERVAL;
-                let presence =
-                    presence(&self.job.agent, self.job.turn, writer.sight.status, writer.sight.cursor);
+                let (status, cursor) = (writer.sight.status, writer.sight.cursor);
+                writer.sight.told = cursor.map(|cursor| (cursor, now));
+                let presence = presence(&self.job.agent, self.job.turn, status, cursor, Telling::Soon);
                 let (room, agent) = (writer.room.clone(), self.job.agent.id.clone());
                 self.under_way.push(Box::pin(async move {
                     room.set_agent(&agent, Some(presence)).await;

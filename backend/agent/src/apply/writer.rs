@@ -9,6 +9,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use ensemble_edit::{TextIndex, Utf16Offset};
 use ensemble_protocol::id::{DocumentId, HunkId};
@@ -21,6 +22,9 @@ use tokio::time::Instant;
 
 use super::hunks::Hunks;
 use crate::context::Shown;
+
+/// How long a span that was announced is shown, before the cursor that writes in it; the next span may come sooner.
+const SPAN_TIME: Duration = Duration::from_millis(200);
 
 /// A document's part of a turn.
 #[derive(Debug)]
@@ -40,6 +44,8 @@ pub(super) struct DocumentWriter {
     written: HashSet<HunkId>,
     /// Hunks of the write that is under way.
     under_way: Option<HashSet<HunkId>>,
+    /// Where hunks that are not written yet belong, in the base text.
+    aims: HashMap<HunkId, Range<u32>>,
     /// Lines that applied edits added or removed, to tell the line a hunk is at now.
     shifts: Vec<Shift>,
     /// When the next write may begin.
@@ -68,6 +74,8 @@ pub(super) struct Sight {
     pub(super) telling: bool,
     /// Whether they were ever told.
     pub(super) seen: bool,
+    /// Which place they were told of last, and when.
+    pub(super) told: Option<((Anchor, Anchor), Instant)>,
     /// When they may be told again.
     pub(super) due: Instant,
 }
@@ -100,6 +108,8 @@ pub(super) struct Batch {
     items: Vec<Planned>,
     pub(super) edits: Vec<AnchoredEdit>,
     pub(super) changes: Vec<Change>,
+    /// The span it is about, where a hunk begins in it.
+    span: Option<Range<u32>>,
     /// The hunk this takes back; then there are no `edits`, and the ledger says what is done.
     pub(super) take_back: Option<HunkId>,
     /// What came back when it was taken back: the units it had, and those it has now.
@@ -138,8 +148,15 @@ impl DocumentWriter {
         base: BaseText,
         now: Instant,
     ) -> Self {
-        let sight =
-            Sight { cursor: None, status: "reading", stale: false, telling: false, seen: false, due: now };
+        let sight = Sight {
+            cursor: None,
+            status: "reading",
+            stale: false,
+            telling: false,
+            seen: false,
+            told: None,
+            due: now,
+        };
         Self {
             document,
             path,
@@ -151,6 +168,7 @@ impl DocumentWriter {
             tally: Tally::default(),
             written: HashSet::new(),
             under_way: None,
+            aims: HashMap::new(),
             shifts: Vec::new(),
             due: now,
             sight,
@@ -173,13 +191,15 @@ impl DocumentWriter {
         self.base = base;
         self.lines = None;
         self.ends.clear();
+        self.aims.clear();
         self.shifts.clear();
         self.sight.status = "reading";
         self.sight.stale = true;
     }
 
     /// The agent is about to write here.
-    pub(super) fn aim(&mut self, range: &Range<Utf16Offset>) {
+    pub(super) fn aim(&mut self, hunk: HunkId, range: &Range<Utf16Offset>) {
+        self.aims.insert(hunk, range.start.0..range.end.0);
         self.sight.cursor = Some((self.base.anchor(range.start), self.base.anchor(range.end)));
         self.sight.status = "writing";
         self.sight.stale = true;
@@ -282,10 +302,51 @@ impl DocumentWriter {
                 edits.push(edit);
             }
         }
+        let span = self.span_of(&items);
         self.under_way = Some(items.iter().map(|item| item.hunk).collect());
         self.due = now + limits::FLUSH_INTERVAL;
         let changes = records.into_iter().map(|record| Change::PutHunk(Box::new(record))).collect();
-        Batch { items, edits, changes, take_back, returned: Vec::new() }
+        Batch { items, edits, changes, span, take_back, returned: Vec::new() }
+    }
+
+    /// What is about to be changed in the base text, where a hunk begins with that.
+    fn span_of(&mut self, items: &[Planned]) -> Option<Range<u32>> {
+        let edits = items.iter().filter(|item| item.what == What::Edit);
+        let mut span: Option<Range<u32>> = None;
+        let mut begins = false;
+        for item in edits {
+            let aim = self.aims.remove(&item.hunk);
+            begins |= !self.written.contains(&item.hunk);
+            let own = item.delete.start.min(item.at)..item.delete.end.max(item.at);
+            for part in aim.into_iter().chain([own]) {
+                span = Some(
+                    span.map_or(part.clone(), |span| span.start.min(part.start)..span.end.max(part.end)),
+                );
+            }
+        }
+        span.filter(|_| begins)
+    }
+
+    /// The span that others have to see before this is written; nothing if they see it already.
+    pub(super) fn announce(&mut self, batch: &Batch, now: Instant) -> Option<(Anchor, Anchor)> {
+        let span = batch.span.clone()?;
+        let span = (self.base.anchor(Utf16Offset(span.start)), self.base.anchor(Utf16Offset(span.end)));
+        let is_seen = |(told, at): &((Anchor, Anchor), Instant)| {
+            *told == span && now >= *at + limits::PRESENCE_ENTRY_INTERVAL + limits::PRESENCE_INTERVAL
+        };
+        if self.sight.told.as_ref().is_some_and(is_seen) {
+            return None;
+        }
+        self.sight = Sight {
+            cursor: Some(span),
+            status: "writing",
+            stale: false,
+            telling: self.sight.telling,
+            seen: true,
+            told: Some((span, now)),
+            due: now + SPAN_TIME,
+        };
+        Some(span)
     }
 
     /// Takes note of what a write did.

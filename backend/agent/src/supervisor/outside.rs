@@ -9,7 +9,7 @@ use ensemble_protocol::rest::{HunkState, Review, TextReplacement, TurnStatus};
 use ensemble_store::{Change, HunkRecord, Project, TurnRecord, TurnUpdate};
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::Anchor;
-use ensemble_sync::room::{AgentPresence, TextEdits};
+use ensemble_sync::room::{AgentPresence, Telling, TextEdits};
 use ensemble_sync::transaction::Transaction;
 
 use super::Supervisor;
@@ -207,12 +207,19 @@ impl Supervisor {
     async fn show(&self, who: &Outsider, plan: &OutsidePlan) {
         for file in &plan.files {
             if let (Some(first), Some(start)) = (file.edits.first(), file.starts.first()) {
-                self.see(who, plan.turn, file.document, (*start, first.at)).await;
+                self.see(who, plan.turn, file.document, (*start, first.at), Telling::Now).await;
             }
         }
     }
 
-    async fn see(&self, who: &Outsider, turn: TurnId, document: DocumentId, cursor: (Anchor, Anchor)) {
+    async fn see(
+        &self,
+        who: &Outsider,
+        turn: TurnId,
+        document: DocumentId,
+        cursor: (Anchor, Anchor),
+        telling: Telling,
+    ) {
         let presence = AgentPresence {
             agent: who.agent.clone(),
             name: who.name.clone(),
@@ -220,6 +227,7 @@ impl Supervisor {
             turn,
             status: "writing",
             cursor: Some(cursor),
+            telling,
         };
         self.shared.state.lock().outside.insert((document, who.presence.clone()), turn);
         // Nobody is in a document that is not open.
@@ -231,7 +239,7 @@ impl Supervisor {
     /// Leaves who has written in view for a moment; at once where nothing was written.
     async fn linger(&self, who: &Outsider, plan: &OutsidePlan, ends: &[(DocumentId, Anchor)]) {
         for (document, end) in ends {
-            self.see(who, plan.turn, *document, (*end, *end)).await;
+            self.see(who, plan.turn, *document, (*end, *end), Telling::Soon).await;
         }
         let was_written = !ends.is_empty();
         let documents: Vec<DocumentId> = plan.files.iter().map(|file| file.document).collect();

@@ -25,6 +25,9 @@ struct Peer {
     doc: Doc,
     presence: HashMap<u64, Value>,
     heard: usize,
+    /// Lines the agent said it is at, from 0, and changes of others that were not announced so.
+    span: Option<std::ops::Range<usize>>,
+    unannounced: Vec<String>,
 }
 
 impl Peer {
@@ -39,7 +42,15 @@ impl Peer {
             offset_kind: OffsetKind::Utf16,
             ..Options::default()
         });
-        let mut peer = Self { guard, outbox, doc, presence: HashMap::new(), heard: 0 };
+        let mut peer = Self {
+            guard,
+            outbox,
+            doc,
+            presence: HashMap::new(),
+            heard: 0,
+            span: None,
+            unannounced: Vec::new(),
+        };
         let vector = peer.doc.transact().state_vector().encode_v1();
         peer.guard.say(PeerMessage::Step1(Bytes::from(vector))).await.unwrap();
         // What the room lacks: nothing.
@@ -67,13 +78,20 @@ impl Peer {
                 }
                 Ok(Message::Sync(SyncMessage::Update(update))) => {
                     self.heard += 1;
+                    let before = self.text();
                     self.apply(update);
+                    self.compare(&before);
                 }
                 Ok(Message::Awareness(bytes)) => {
                     for entry in read_presence(bytes).unwrap() {
                         match serde_json::from_str(entry.state).unwrap() {
                             Value::Null => self.presence.remove(&entry.client),
-                            state => self.presence.insert(entry.client, state),
+                            state => {
+                                if state["status"] == "writing" {
+                                    self.span = self.lines_of(&state["cursor"]);
+                                }
+                                self.presence.insert(entry.client, state)
+                            }
                         };
                     }
                 }
@@ -86,6 +104,38 @@ impl Peer {
     fn apply(&self, update: &[u8]) {
         let update = yrs::Update::decode_v1(update).unwrap();
         self.doc.transact_mut().apply_update(update).unwrap();
+    }
+
+    fn text(&self) -> String {
+        let transaction = self.doc.transact();
+        transaction.get_text("content").map(|text| text.get_string(&transaction)).unwrap_or_default()
+    }
+
+    /// The lines between the ends of a cursor.
+    fn lines_of(&self, cursor: &Value) -> Option<std::ops::Range<usize>> {
+        let transaction = self.doc.transact();
+        let text: Vec<u16> =
+            transaction.get_text("content")?.get_string(&transaction).encode_utf16().collect();
+        let line = |end: &str| {
+            let place: yrs::StickyIndex = serde_json::from_value(cursor[end].clone()).ok()?;
+            let offset = place.get_offset(&transaction)?.index as usize;
+            Some(text[..offset].iter().filter(|unit| **unit == u16::from(b'\n')).count())
+        };
+        Some(line("anchor")?..line("head")?)
+    }
+
+    /// Notes a change that begins or ends outside the lines the agent said it is at.
+    fn compare(&mut self, before: &str) {
+        let after = self.text();
+        let (old, new): (Vec<&str>, Vec<&str>) = (before.lines().collect(), after.lines().collect());
+        let first = old.iter().zip(&new).take_while(|(old, new)| old == new).count();
+        let last = old.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| old == new).count();
+        let last = old.len().saturating_sub(last).max(first);
+        // A caret at the end of a line, or at the start of the next, is at the same place.
+        let fits = self.span.as_ref().is_some_and(|span| span.start <= first + 1 && last <= span.end + 1);
+        if before != after && !fits {
+            self.unannounced.push(format!("lines {first}..{last} at {:?}", self.span));
+        }
     }
 
     fn listen(&mut self) {
@@ -112,6 +162,12 @@ impl Person {
     pub fn sees(&mut self) -> String {
         self.peer.listen();
         self.content.get_string(&self.peer.doc.transact())
+    }
+
+    /// Changes of others the agent did not announce before.
+    pub fn unannounced(&mut self) -> Vec<String> {
+        self.peer.listen();
+        self.peer.unannounced.clone()
     }
 
     /// How many updates of others came.

@@ -24,7 +24,7 @@ use crate::people::Budget;
 use crate::rate::Bucket;
 use crate::registry::Lost;
 use crate::room::frames::{self, News, Shared};
-use crate::room::{AgentPresence, Framing, Join, PeerMessage};
+use crate::room::{AgentPresence, Framing, Join, PeerMessage, Telling};
 use crate::units::UnitSet;
 use crate::update::{Content as BlockContent, Update};
 use crate::writer::new_client;
@@ -675,7 +675,12 @@ impl RoomActor {
         let owners = &self.owners;
         let fresh = || new_client(&*ids, |client| owners.contains_key(&client));
         self.presence.agent(agent, presence, Instant::now(), fresh);
-        self.schedule_presence();
+        if presence.is_some_and(|presence| presence.telling == Telling::Now) {
+            self.presence.hurry(agent);
+            self.tell_presence();
+        } else {
+            self.schedule_presence();
+        }
     }
 
     pub(super) fn schedule_presence(&mut self) {
