@@ -9,6 +9,7 @@ mod again;
 mod files;
 mod flush;
 mod hunks;
+mod now;
 mod read;
 mod writer;
 
@@ -164,6 +165,8 @@ struct Applier {
     /// The number before the first hunk of this answer, and how many the answer has.
     first_hunk: u32,
     hunks_of_answer: u32,
+    /// Hunks that were looked for in a text as it is now.
+    looked_for_now: usize,
     under_way: UnderWay,
     failure: Option<End>,
 }
@@ -216,6 +219,7 @@ pub(crate) async fn apply(
         which: Try::First,
         first_hunk: 0,
         hunks_of_answer: 0,
+        looked_for_now: 0,
         under_way: FuturesUnordered::new(),
         failure: None,
     };
@@ -339,6 +343,7 @@ impl Applier {
             PatchEvent::Edit { hunk, path, delete, insert_at, insert } => {
                 self.edit(self.number(hunk), &path, delete, insert_at, insert);
             }
+            PatchEvent::HunkMissed(missed) if self.place_now(&missed).await => {}
             PatchEvent::HunkMissed(missed) => {
                 let (hunk, path) = (self.number(missed.hunk), missed.path);
                 let reason = self.reason(&path, &missed.miss);

@@ -95,3 +95,28 @@ async fn people_win_the_same_characters_and_the_hunk_says_so() {
     let reason = ended.hunks[0].reason.clone().unwrap_or_default();
     assert!(reason.contains("somebody had changed"), "{ended:?}");
 }
+
+/// [T37] Lines the model was not shown, because somebody typed them since, are found where they stand now.
+#[tokio::test]
+async fn what_was_typed_since_is_found_where_it_stands_now() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let list = world.document("list.txt", "one\ntwo\n").await;
+    let mut ada = world.join(list).await;
+    let turn = world.start("count", list).await;
+    let mut call = script.call().await;
+    ada.type_after("one\n", "one and a half\n").await;
+    eventually("ada's words", async || world.text(list).await.contains("half").then_some(())).await;
+    call.patch(
+        "*** Begin Patch\n*** Update File: list.txt\n@@\n-one and a half\n+1.5\n@@\n one\n+one and a quarter\n*** End Patch\n",
+    )
+    .await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(states(&ended), [HunkState::Applied, HunkState::Applied], "{ended:?}");
+    assert_eq!(ended.hunks[0].line, Some(2));
+    assert_eq!(world.text(list).await, "one\none and a quarter\n1.5\ntwo\n");
+    assert_eq!(ada.unannounced(), Vec::<String>::new());
+    world.reject(turn).await.unwrap();
+    assert_eq!(world.text(list).await, "one\none and a half\ntwo\n");
+}

@@ -11,7 +11,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ensemble_edit::{TextIndex, Utf16Offset};
+use ensemble_edit::{TextIndex, Utf16Edit, Utf16Offset};
 use ensemble_protocol::id::{DocumentId, HunkId};
 use ensemble_protocol::limits;
 use ensemble_protocol::rest::HunkState;
@@ -90,12 +90,26 @@ pub(super) struct Planned {
     /// What it deletes, in the base text.
     delete: Range<u32>,
     what: What,
+    /// The same in the text as it is now, where it is not in the base text.
+    now: Option<Now>,
+}
+
+/// Where an edit of the text as it is now belongs.
+#[derive(Debug, Clone)]
+struct Now {
+    at: Anchor,
+    delete: Vec<UnitRange>,
+    deleted: u32,
+    /// From 1.
+    line: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum What {
     /// A change of the base text.
     Edit,
+    /// A change of the text as it is now.
+    EditNow,
     /// The whole text of a document just made, which becomes the base text.
     NewText,
     /// Everything inserted for the hunk goes again.
@@ -109,7 +123,7 @@ pub(super) struct Batch {
     pub(super) edits: Vec<AnchoredEdit>,
     pub(super) changes: Vec<Change>,
     /// The span it is about, where a hunk begins in it.
-    span: Option<Range<u32>>,
+    span: Option<(Anchor, Anchor)>,
     /// The hunk this takes back; then there are no `edits`, and the ledger says what is done.
     pub(super) take_back: Option<HunkId>,
     /// What came back when it was taken back: the units it had, and those it has now.
@@ -207,7 +221,14 @@ impl DocumentWriter {
 
     /// Takes an edit that is settled unless its hunk is contradicted.
     pub(super) fn push(&mut self, hunk: HunkId, delete: Range<Utf16Offset>, at: Utf16Offset, insert: String) {
-        let edit = Planned { hunk, at: at.0, insert, delete: delete.start.0..delete.end.0, what: What::Edit };
+        let edit = Planned {
+            hunk,
+            at: at.0,
+            insert,
+            delete: delete.start.0..delete.end.0,
+            what: What::Edit,
+            now: None,
+        };
         if let Some(last) = self.pending.back_mut()
             && (last.hunk, last.at, last.what) == (hunk, at.0, What::Edit)
             && edit.delete.is_empty()
@@ -218,9 +239,28 @@ impl DocumentWriter {
         self.pending.push_back(edit);
     }
 
+    /// Takes the edits of a hunk that stands in the text as it is now and not in the base text.
+    pub(super) fn push_now(
+        &mut self,
+        hunk: HunkId,
+        text: &BaseText,
+        index: &TextIndex,
+        edits: Vec<Utf16Edit>,
+    ) {
+        for edit in edits {
+            let Range { start, end } = edit.range;
+            let line = index.line_column_of(start).map_or(1, |place| place.line + 1);
+            let delete = text.units(start..end);
+            let now = Some(Now { at: text.anchor(start), delete, deleted: end.0 - start.0, line });
+            let (insert, what) = (edit.replacement, What::EditNow);
+            self.pending.push_back(Planned { hunk, at: 0, insert, delete: 0..0, what, now });
+        }
+    }
+
     /// Takes the text of a document just made.
     pub(super) fn push_new_text(&mut self, hunk: HunkId, text: String) {
-        self.pending.push_back(Planned { hunk, at: 0, insert: text, delete: 0..0, what: What::NewText });
+        let what = What::NewText;
+        self.pending.push_back(Planned { hunk, at: 0, insert: text, delete: 0..0, what, now: None });
     }
 
     /// The hunk is contradicted: what waits of it is dropped, what was written goes again. Answers whether
@@ -231,7 +271,8 @@ impl DocumentWriter {
             || self.under_way.as_ref().is_some_and(|hunks| hunks.contains(&hunk));
         if written {
             let what = What::TakeBack;
-            self.pending.push_back(Planned { hunk, at: 0, insert: String::new(), delete: 0..0, what });
+            let insert = String::new();
+            self.pending.push_back(Planned { hunk, at: 0, insert, delete: 0..0, what, now: None });
         }
         written
     }
@@ -273,7 +314,7 @@ impl DocumentWriter {
                 self.pending.push_front(edit);
                 break;
             }
-            let stands_alone = edit.what != What::Edit;
+            let stands_alone = matches!(edit.what, What::TakeBack | What::NewText);
             items.push(edit);
             if stands_alone {
                 break;
@@ -293,12 +334,13 @@ impl DocumentWriter {
                     records.len() - 1
                 });
                 if records[at].line.is_none() {
-                    records[at].line = Some(self.line_at(item.at));
+                    records[at].line = Some(self.line_of(item));
                 }
                 let record = &mut records[at];
                 record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
                 record.inserted += units(&item.insert);
-                record.deleted += item.delete.end - item.delete.start;
+                let deleted = item.now.as_ref().map(|now| now.deleted);
+                record.deleted += deleted.unwrap_or(item.delete.end - item.delete.start);
                 edits.push(edit);
             }
         }
@@ -310,13 +352,18 @@ impl DocumentWriter {
     }
 
     /// What is about to be changed in the base text, where a hunk begins with that.
-    fn span_of(&mut self, items: &[Planned]) -> Option<Range<u32>> {
-        let edits = items.iter().filter(|item| item.what == What::Edit);
+    fn span_of(&mut self, items: &[Planned]) -> Option<(Anchor, Anchor)> {
         let mut span: Option<Range<u32>> = None;
+        let mut now: Option<(Anchor, Anchor)> = None;
         let mut begins = false;
-        for item in edits {
-            let aim = self.aims.remove(&item.hunk);
+        for item in items.iter().filter(|item| matches!(item.what, What::Edit | What::EditNow)) {
             begins |= !self.written.contains(&item.hunk);
+            if let Some(place) = &item.now {
+                let end = place.delete.last().map_or(place.at, |units| Anchor::After(units.last()));
+                now = Some((now.map_or(place.at, |(start, _)| start), end));
+                continue;
+            }
+            let aim = self.aims.remove(&item.hunk);
             let own = item.delete.start.min(item.at)..item.delete.end.max(item.at);
             for part in aim.into_iter().chain([own]) {
                 span = Some(
@@ -324,13 +371,15 @@ impl DocumentWriter {
                 );
             }
         }
-        span.filter(|_| begins)
+        let base = &self.base;
+        let span =
+            span.map(|span| (base.anchor(Utf16Offset(span.start)), base.anchor(Utf16Offset(span.end))));
+        span.or(now).filter(|_| begins)
     }
 
     /// The span that others have to see before this is written; nothing if they see it already.
     pub(super) fn announce(&mut self, batch: &Batch, now: Instant) -> Option<(Anchor, Anchor)> {
-        let span = batch.span.clone()?;
-        let span = (self.base.anchor(Utf16Offset(span.start)), self.base.anchor(Utf16Offset(span.end)));
+        let span = batch.span?;
         let is_seen = |(told, at): &((Anchor, Anchor), Instant)| {
             *told == span && now >= *at + limits::PRESENCE_ENTRY_INTERVAL + limits::PRESENCE_INTERVAL
         };
@@ -366,7 +415,7 @@ impl DocumentWriter {
             let mut record = hunks.record(item.hunk, Some(self.document), &self.path);
             record.state = HunkState::Applied;
             if record.line.is_none() {
-                record.line = Some(self.line_at(item.at));
+                record.line = Some(self.line_of(&item));
             }
             record.anchor.get_or_insert_with(|| edit.at.to_relative_position());
             let end = if item.delete.is_empty() {
@@ -383,6 +432,11 @@ impl DocumentWriter {
             hunks.put(record);
             self.written.insert(item.hunk);
 
+            if item.what == What::EditNow {
+                // Its places are none of the base text.
+                self.show_end(done);
+                continue;
+            }
             let removed = self.newlines_in(&item.delete);
             let added = item.insert.matches('\n').count() as i64;
             if added != removed {
@@ -398,10 +452,15 @@ impl DocumentWriter {
                 self.ends.clear();
                 self.shifts.clear();
             }
-            self.sight.cursor = Some((done.end, done.end));
-            self.sight.status = "writing";
-            self.sight.stale = true;
+            self.show_end(done);
         }
+    }
+
+    /// Others see the agent where it wrote last.
+    fn show_end(&mut self, done: &WrittenEdit) {
+        self.sight.cursor = Some((done.end, done.end));
+        self.sight.status = "writing";
+        self.sight.stale = true;
     }
 
     /// Takes note that a write was not done, and names its hunks.
@@ -413,14 +472,26 @@ impl DocumentWriter {
     }
 
     fn anchored(&self, item: &Planned) -> AnchoredEdit {
+        if let Some(now) = item.now.clone() {
+            let insert = item.insert.clone();
+            return AnchoredEdit { hunk: item.hunk, at: now.at, insert, delete: now.delete };
+        }
         let delete = self.base.units(Utf16Offset(item.delete.start)..Utf16Offset(item.delete.end));
         let at = match item.what {
-            What::TakeBack | What::NewText => Anchor::Start,
+            What::TakeBack | What::NewText | What::EditNow => Anchor::Start,
             What::Edit => {
                 self.ends.get(&item.at).copied().unwrap_or_else(|| self.base.anchor(Utf16Offset(item.at)))
             }
         };
         AnchoredEdit { hunk: item.hunk, at, insert: item.insert.clone(), delete }
+    }
+
+    /// The line an edit is at.
+    fn line_of(&mut self, item: &Planned) -> u32 {
+        match &item.now {
+            Some(now) => now.line,
+            None => self.line_at(item.at),
+        }
     }
 
     /// The line of an offset of the base text, from 1, with the lines this turn has added and removed before it.
