@@ -8,27 +8,21 @@ import * as Y from "yjs";
 import { createStore, type StoreApi } from "zustand/vanilla";
 import { api } from "../core/api.ts";
 import { Backoff } from "../core/backoff.ts";
-import { decodeAgent, decodeDocument, decodeMember, displayName } from "../core/decode.ts";
+import { displayName } from "../core/decode.ts";
 import { codeOf, RequestError, refusalVerdict, socketVerdict } from "../core/errors.ts";
 import { FrameTask } from "../core/frame.ts";
 import { recall, remember } from "../core/memory.ts";
-import type {
-  Agent,
-  Attribution,
-  DocumentEntry,
-  Member,
-  PresenceUser,
-  ProjectSummary,
-  Turn,
-} from "../core/protocol.ts";
+import type { Attribution, DocumentEntry, PresenceUser } from "../core/protocol.ts";
 import type { OnlyHere } from "../core/recovery.ts";
 import { Rpc } from "../core/rpc.ts";
-import { type Aside, Asides, typedIn } from "./asides.ts";
+import { Asides, typedIn } from "./asides.ts";
 import { Kept } from "./kept.ts";
 import { type DocumentState, OpenDocument } from "./open-document.ts";
-import { type Peer, readPeers } from "./peers.ts";
+import { readPeers } from "./peers.ts";
 import { Reviews } from "./reviews.ts";
+import { countUnsaved, INITIAL_STATE, type SessionState } from "./session-state.ts";
 import { ProjectSocket } from "./socket.ts";
+import { readTree } from "./tree.ts";
 import { readTurn, sortTurns } from "./turns.ts";
 
 /** Documents stay attached after one turns to another; beyond this many the oldest go. */
@@ -44,67 +38,6 @@ const MAX_BATCHES = 100;
 const FIRST_WAIT_MS = 2000;
 const MOST_WAIT_MS = 15_000;
 
-export type Connection = "connecting" | "online" | "offline";
-
-export interface SessionState {
-  phase: "loading" | "ready" | "failed";
-  /** Why `failed`, as a code. */
-  failure: string;
-  project: ProjectSummary | null;
-  you: Member | null;
-  members: ReadonlyMap<string, Member>;
-  agents: ReadonlyMap<string, Agent>;
-  documents: ReadonlyMap<string, DocumentEntry>;
-  treeSynced: boolean;
-  turns: readonly Turn[];
-  turnsSynced: boolean;
-  /** Goes up when something about hunks under review has arrived. */
-  reviewVersion: number;
-  /** The turn that is the newest thing this person did; `null` once they typed. */
-  ownTurn: string | null;
-  peers: readonly Peer[];
-  connection: Connection;
-  /** The server is there and has no room for us now. */
-  crowded: boolean;
-  /** Since when we have been offline, in milliseconds of the clock. */
-  offlineSince: number | null;
-  /** Updates that the server has not stored, over all open documents. */
-  unsaved: number;
-  /** Since when there has been anything unsaved. */
-  unsavedSince: number | null;
-  /** Everything unsaved is in this browser's storage too. */
-  kept: boolean;
-  /** Text of this page that the server did not take, newest last. */
-  asides: readonly Aside[];
-  open: ReadonlyMap<string, DocumentState>;
-  current: string | null;
-}
-
-const INITIAL: SessionState = {
-  phase: "loading",
-  failure: "",
-  project: null,
-  you: null,
-  members: new Map(),
-  agents: new Map(),
-  documents: new Map(),
-  treeSynced: false,
-  turns: [],
-  turnsSynced: false,
-  reviewVersion: 0,
-  ownTurn: null,
-  peers: [],
-  connection: "connecting",
-  crowded: false,
-  offlineSince: null,
-  unsaved: 0,
-  unsavedSince: null,
-  kept: false,
-  asides: [],
-  open: new Map(),
-  current: null,
-};
-
 /** What `turn.start` is asked with. */
 export interface TurnRequest {
   prompt: string;
@@ -114,7 +47,7 @@ export interface TurnRequest {
 }
 
 export class ProjectSession {
-  readonly store: StoreApi<SessionState> = createStore<SessionState>(() => INITIAL);
+  readonly store: StoreApi<SessionState> = createStore<SessionState>(() => INITIAL_STATE);
   private readonly socket: ProjectSocket;
   private readonly tree: HocuspocusProvider;
   private readonly turnsProvider: HocuspocusProvider;
@@ -458,21 +391,7 @@ export class ProjectSession {
   }
 
   private readonly showTree = (): void => {
-    const documents = new Map<string, DocumentEntry>();
-    for (const [id, value] of this.treeDoc.getMap("documents")) {
-      const entry = decodeDocument(id, value);
-      if (entry) documents.set(id, entry);
-    }
-    const members = new Map<string, Member>();
-    for (const [id, value] of this.treeDoc.getMap("members")) {
-      const member = attempt(() => decodeMember(id, value));
-      if (member) members.set(id, member);
-    }
-    const agents = new Map<string, Agent>();
-    for (const [id, value] of this.treeDoc.getMap("agents")) {
-      const agent = attempt(() => decodeAgent(id, value));
-      if (agent) agents.set(id, agent);
-    }
+    const { documents, members, agents } = readTree(this.treeDoc);
     const before = this.store.getState();
     const name = this.treeDoc.getMap("settings").get("name");
     const you = before.you && (members.get(before.you.id) ?? before.you);
@@ -648,32 +567,4 @@ export class ProjectSession {
   };
 
   private readonly onBrowserOnline = (): void => this.retryNow();
-}
-
-/** What is not saved over all open documents. */
-function countUnsaved(
-  open: ReadonlyMap<string, DocumentState>,
-  since: number | null,
-): Pick<SessionState, "unsaved" | "unsavedSince" | "kept"> {
-  let unsaved = 0;
-  let kept = true;
-  for (const each of open.values()) {
-    // While a document loads, the one outstanding message is the handshake, not an edit.
-    if (each.readOnly || each.phase === "loading" || each.unsaved === 0) continue;
-    unsaved += each.unsaved;
-    kept &&= each.kept;
-  }
-  return {
-    unsaved,
-    unsavedSince: unsaved === 0 ? null : (since ?? Date.now()),
-    kept: kept && unsaved > 0,
-  };
-}
-
-function attempt<T>(decode: () => T): T | null {
-  try {
-    return decode();
-  } catch {
-    return null;
-  }
 }

@@ -1,6 +1,6 @@
 import { Check, CloudOff, LoaderCircle, type LucideIcon, TriangleAlert } from "lucide-react";
 import { useEffect, useState } from "react";
-import type { Connection } from "../../state/session.ts";
+import type { Connection } from "../../state/session-state.ts";
 import { cx } from "../parts/cx.ts";
 import { useLasting } from "../parts/lasting.ts";
 import { clock } from "../parts/time.ts";

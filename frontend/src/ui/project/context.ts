@@ -1,6 +1,7 @@
 import { createContext, useContext } from "react";
 import { useStore } from "zustand";
-import type { ProjectSession, SessionState } from "../../state/session.ts";
+import type { ProjectSession } from "../../state/session.ts";
+import type { SessionState } from "../../state/session-state.ts";
 import type { Workbench, WorkbenchState } from "./workbench.ts";
 
 interface Project {
