@@ -108,6 +108,9 @@ pub const COMPARISONS: usize = 1;
 /// A document whose live text differs from a reload is made again from its log at most this often: where that does
 /// not help, turning its peers out again and again does not either.
 pub const REBUILD_INTERVAL: Duration = Duration::from_hours(1);
+/// How long opening a document waits for what its lost room had handed to the store: longer than any commit on a
+/// disk that works.
+pub const ROOM_SETTLE: Duration = Duration::from_secs(5);
 /// How long after a crash peers may give back what others had typed and the server lost.
 pub const RECOVERY_WINDOW: Duration = Duration::from_mins(2);
 /// Updates that made a room die, remembered so that they are not taken a second time.

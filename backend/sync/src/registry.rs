@@ -12,10 +12,10 @@ use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, MemberId, NodeId, PeerId, ProjectId};
 use ensemble_protocol::limits;
-use ensemble_store::{Clock, Hash, Ids, InFlight, Slot, Stamp, Store};
+use ensemble_store::{Clock, Hash, Ids, InFlight, Slot, Stamp, Store, Write};
 use parking_lot::Mutex;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
-use tokio::time::{Instant, MissedTickBehavior};
+use tokio::time::{Instant, MissedTickBehavior, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tracing::Instrument as _;
@@ -58,6 +58,8 @@ pub(crate) struct Shared {
     stamps: AtomicU64,
     /// Documents whose peers may give back what a crash lost, until each was opened once.
     recovery: Mutex<Recovery>,
+    /// Documents whose last room may have left writes with the store that are not committed yet.
+    unsettled: Mutex<HashSet<DocumentId>>,
     /// Updates that made a room die, oldest first.
     suspects: Mutex<VecDeque<(DocumentId, Hash)>>,
     lost: AtomicU64,
@@ -218,6 +220,7 @@ impl RoomRegistry {
             stop,
             stamps: AtomicU64::new(1),
             recovery: Mutex::default(),
+            unsettled: Mutex::default(),
             suspects: Mutex::default(),
             lost: AtomicU64::new(0),
             people: People::default(),
@@ -250,11 +253,33 @@ impl RoomRegistry {
 
     /// Opens the window for a document that is about to be opened again.
     pub(crate) fn recover(&self, document: DocumentId) {
+        self.shared.unsettled.lock().insert(document);
         let mut recovery = self.shared.recovery.lock();
         match &mut *recovery {
             Recovery::None => *recovery = Recovery::Of(HashSet::from([document])),
             Recovery::Of(documents) => drop(documents.insert(document)),
             Recovery::AllBut(_, opened) => drop(opened.remove(&document)),
+        }
+    }
+
+    /// Waits until what a lost room of this document had handed to the store is in the log, or is known not to be:
+    /// the next room would not know of it. The store commits in the order it is handed writes, so an empty one
+    /// behind them tells.
+    pub(crate) async fn settle(&self, document: DocumentId) -> Result<(), RoomError> {
+        if !self.shared.unsettled.lock().contains(&document) {
+            return Ok(());
+        }
+        let store = self.shared.options.store.clone();
+        match timeout(limits::ROOM_SETTLE, store.commit(Write::default())).await {
+            Ok(Ok(_)) => {
+                self.shared.unsettled.lock().remove(&document);
+                Ok(())
+            }
+            Ok(Err(error)) => Err(RoomError::store(document, error)),
+            Err(_) => Err(RoomError::Store {
+                document,
+                detail: "what its last room wrote is not committed yet".into(),
+            }),
         }
     }
 
@@ -544,7 +569,7 @@ impl RoomRegistry {
 #[cfg(test)]
 mod tests {
     use ensemble_protocol::id::{PeerId, ProjectId};
-    use ensemble_store::{Change, DocumentKind, SeededIds, SqliteStore, SystemClock, Write};
+    use ensemble_store::{Change, DocumentKind, SeededIds, SqliteStore, SystemClock};
 
     use super::*;
     use crate::peer::{Outbox, Outgoing};
@@ -632,6 +657,18 @@ mod tests {
     #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
     async fn a_room_that_stalls_is_replaced() {
         replaced_after(|_| std::thread::sleep(limits::ROOM_STALL * 2)).await;
+    }
+
+    /// [S15] What a room had handed to the store when it died is in the one that takes its place.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_lost_room_had_handed_in_is_not_missed() {
+        let (registry, [one, _], member) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let (outbox, _guard) = join(&registry, &room, member, Scope::ReadWrite).await;
+        room.inner.inbox.send(Message::Fault(actor::RoomActor::die_handing_in)).await.unwrap();
+        until_detached(&outbox).await;
+        let room = registry.open(one).await.unwrap();
+        assert_eq!(&*room.read().await.unwrap().text, "hello");
     }
 
     /// [S15] A machine that was suspended replaces no room: what counts is how often a room was looked at.

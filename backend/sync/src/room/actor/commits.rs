@@ -268,3 +268,33 @@ async fn keep(store: Arc<dyn Store>, snapshot: NewSnapshot, kind: Kind) -> Reloa
     }
     Reload::Same
 }
+
+#[cfg(test)]
+impl RoomActor {
+    /// Hands "hello" to the store behind much else, and dies before it is committed.
+    pub(crate) fn die_handing_in(&mut self) {
+        const HELLO: &[u8] = b"\x01\x01\x09\x00\x04\x01\x07content\x05hello\x00";
+        let filler = (0..30_u8).map(|number| {
+            Write::changes([ensemble_store::Change::Quarantine {
+                document: self.document,
+                member: None,
+                hash: ensemble_store::Hash([number; 32]),
+                bytes: vec![number; 1024 * 1024].into(),
+                reason: "filler".into(),
+            }])
+        });
+        let author = ensemble_store::Author::default();
+        let update = self.new_update(Bytes::from_static(HELLO), author, Vec::new(), Vec::new());
+        let writes: Vec<Write> =
+            filler.chain([Write { changes: Vec::new(), updates: vec![update] }]).collect();
+        let store = self.registry.options().store.clone();
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for write in writes {
+                    drop(store.submit(write).await.expect("the store takes it"));
+                }
+            });
+        });
+        panic!("a fault on purpose");
+    }
+}

@@ -45,6 +45,7 @@ enum Failure {
 pub(super) async fn load(registry: &RoomRegistry, document: DocumentId) -> Result<Loaded, RoomError> {
     let store = &*registry.options().store;
     let failed = |error| RoomError::store(document, error);
+    registry.settle(document).await?;
     let owners = store.clients_of(document).await.map_err(failed)?;
     let owners: HashMap<u64, ClientOwner> =
         owners.into_iter().map(|record| (record.client, record.owner)).collect();
