@@ -86,7 +86,7 @@ pub const REPLY_BYTES_PER_WORK: usize = 64;
 /// Bytes from which a reply to a step 1 is large.
 pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
 /// A room at work on one message for so long is replaced. It is counted in looks of its supervisor, so that a machine
-/// that was suspended replaces none.
+/// that was suspended, or has too much to do, replaces none.
 pub const ROOM_STALL: Duration = Duration::from_secs(2);
 /// Refused updates of one person that are kept aside: whoever looks for what went wrong needs a few.
 pub const REFUSED_UPDATES: Rate = Rate { per_second: 20.0 / 3600.0, burst: 20.0 };

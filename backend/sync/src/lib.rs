@@ -22,6 +22,7 @@ pub mod presence;
 pub mod rate;
 pub mod registry;
 pub mod room;
+mod stall;
 pub mod transaction;
 pub mod units;
 pub mod update;

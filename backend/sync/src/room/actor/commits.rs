@@ -61,6 +61,8 @@ impl RoomActor {
             self.finish(next.then, None);
         }
         self.serve_deferred().await;
+        // What was served has begun something; from here on the actor waits.
+        self.vitals(Vitals::rest);
     }
 
     /// Handles what waited for a server-made edit, until there is another one.

@@ -258,6 +258,14 @@ impl RoomActor {
         self.resync();
     }
 
+    /// Is at one thing until another room has taken its place.
+    #[cfg(test)]
+    pub(crate) fn hang_until_replaced(&mut self) {
+        while self.room.upgrade().is_some_and(|room| !room.vitals.replaced.load(Ordering::Acquire)) {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
     pub(super) async fn step_2(&mut self, id: PeerId, bytes: &Bytes) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let counted = peer.asked.pop_front().unwrap_or(false);
