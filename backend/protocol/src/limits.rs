@@ -88,12 +88,15 @@ pub const LARGE_REPLY_BYTES: usize = 64 * 1024;
 /// A room at work on one message for so long is replaced. It is counted in looks of its supervisor, so that a machine
 /// that was suspended, or has too much to do, replaces none.
 pub const ROOM_STALL: Duration = Duration::from_secs(2);
-/// Refused updates of one person that are kept aside: whoever looks for what went wrong needs a few.
+/// Refused updates of one person that are kept aside, and that have a line of the log each: whoever looks for what
+/// went wrong needs a few.
 pub const REFUSED_UPDATES: Rate = Rate { per_second: 20.0 / 3600.0, burst: 20.0 };
 /// Bytes of one person's refused updates that are kept aside: one large one in an hour. Of more only the hash is
 /// kept.
 pub const REFUSED_BYTES: Rate =
     Rate { per_second: 8.0 * 1024.0 * 1024.0 / 3600.0, burst: 8.0 * 1024.0 * 1024.0 };
+/// How often the log says how many updates of a person were refused beyond those.
+pub const REFUSED_SUMMARY: Duration = Duration::from_hours(1);
 /// Refused updates that wait to be kept aside, over all rooms; further ones are dropped.
 pub const REFUSED_WAITING: usize = 16;
 /// How often a peer is asked what the server lacks, after something happened in the document.

@@ -46,16 +46,25 @@ impl Budget {
     }
 }
 
-/// What of somebody's refused updates may still be kept aside.
+/// What of somebody's refused updates may still be kept aside, and be said in the log.
 #[derive(Debug)]
 struct Aside {
     updates: Bucket,
     bytes: Bucket,
+    /// Lines of the log. Its own bucket: whoever is refused for being too fast shall not use up what is kept aside.
+    lines: Bucket,
+    /// Refusals the log has not heard of.
+    unsaid: u64,
 }
 
 impl Default for Aside {
     fn default() -> Self {
-        Self { updates: Bucket::new(limits::REFUSED_UPDATES), bytes: Bucket::new(limits::REFUSED_BYTES) }
+        Self {
+            updates: Bucket::new(limits::REFUSED_UPDATES),
+            bytes: Bucket::new(limits::REFUSED_BYTES),
+            lines: Bucket::new(limits::REFUSED_UPDATES),
+            unsaid: 0,
+        }
     }
 }
 
@@ -100,6 +109,26 @@ impl People {
             Keep::Hash
         }
     }
+
+    /// Whether a refused update by this person is said in the log; else it is counted for [`Self::unsaid`].
+    pub(crate) fn say_refused(&self, member: MemberId) -> bool {
+        let mut asides = self.asides.lock();
+        let aside = asides.of(member);
+        let may = aside.lines.take(1.0);
+        aside.unsaid += u64::from(!may);
+        may
+    }
+
+    /// By whom updates were refused that the log has not heard of, and how many, since this was last asked.
+    pub(crate) fn unsaid(&self) -> Vec<(MemberId, u64)> {
+        let mut asides = self.asides.lock();
+        let asides = &mut *asides;
+        let everybody = asides.recent.iter_mut().chain(&mut asides.old);
+        everybody
+            .filter(|(_, aside)| aside.unsaid > 0)
+            .map(|(member, aside)| (*member, std::mem::take(&mut aside.unsaid)))
+            .collect()
+    }
 }
 
 /// Entries of those seen since the last time there were too many, and of those seen before that.
@@ -140,6 +169,19 @@ mod tests {
         assert_eq!(people.keep_aside(other, most), Keep::Whole);
         tokio::time::advance(std::time::Duration::from_hours(1)).await;
         assert_eq!(people.keep_aside(member, most), Keep::Whole);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attacker_fills_no_log() {
+        let (people, member) = (People::default(), MemberId::from_uuid(uuid::Uuid::from_u128(1)));
+        assert_eq!((0..1000).filter(|_| people.say_refused(member)).count(), 20);
+        assert_eq!(people.unsaid(), [(member, 980)]);
+        assert_eq!(people.unsaid(), [], "said once");
+        let other = MemberId::from_uuid(uuid::Uuid::from_u128(2));
+        assert!(people.say_refused(other));
+        assert_eq!(people.keep_aside(member, 1), Keep::Whole, "what is kept aside is counted by itself");
+        tokio::time::advance(std::time::Duration::from_hours(1)).await;
+        assert!(people.say_refused(member));
     }
 
     #[test]

@@ -301,14 +301,20 @@ impl RoomRegistry {
     }
 
     /// Replaces rooms that stall. Their thread cannot be taken back; it is left to itself and counted.
+    /// Says now and then what the log was spared.
     async fn supervise(&self) {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut summary = tokio::time::interval(limits::REFUSED_SUMMARY);
         let (mut looks, mut waits, mut last) = (Looks::default(), Waits::default(), Instant::now());
         loop {
             tokio::select! {
                 biased;
-                () = self.shared.stop.cancelled() => return,
+                () = self.shared.stop.cancelled() => return self.say_unsaid(),
+                _ = summary.tick() => {
+                    self.say_unsaid();
+                    continue;
+                }
                 _ = look.tick() => {}
             }
             let since = last.elapsed();
@@ -334,6 +340,13 @@ impl RoomRegistry {
                 tracing::error!(document.id = %room.document(), "a room stalled and is replaced");
                 self.lose(room);
             }
+        }
+    }
+
+    /// Says in one line for each person how many of their refused updates had no line of their own.
+    fn say_unsaid(&self) {
+        for (member, updates) in self.people().unsaid() {
+            tracing::warn!(member.id = %member, updates, "refused further updates by the same person");
         }
     }
 
@@ -672,6 +685,47 @@ mod tests {
             }
         };
         tokio::time::timeout(Duration::from_secs(20), rests).await.expect("nothing is left to do");
+    }
+
+    /// Counts what is worth a warning.
+    struct Warnings(Arc<AtomicU64>);
+
+    impl tracing::Subscriber for Warnings {
+        fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+            *metadata.level() <= tracing::Level::WARN
+        }
+        fn new_span(&self, _: &tracing::span::Attributes<'_>) -> tracing::span::Id {
+            tracing::span::Id::from_u64(1)
+        }
+        fn record(&self, _: &tracing::span::Id, _: &tracing::span::Record<'_>) {}
+        fn record_follows_from(&self, _: &tracing::span::Id, _: &tracing::span::Id) {}
+        fn event(&self, event: &tracing::Event<'_>) {
+            if *event.metadata().level() == tracing::Level::WARN {
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        fn enter(&self, _: &tracing::span::Id) {}
+        fn exit(&self, _: &tracing::span::Id) {}
+    }
+
+    /// [D30] Whoever sends what is refused again and again has so many lines of the log and no more, and a sum.
+    #[tokio::test]
+    async fn what_is_refused_floods_no_log() {
+        let warnings = Arc::new(AtomicU64::new(0));
+        let _counting = tracing::subscriber::set_default(Warnings(warnings.clone()));
+        let (registry, [one, _], eve) = world().await;
+        let room = registry.open(one).await.unwrap();
+        for _ in 0..100 {
+            let (outbox, guard) = join(&registry, &room, eve, Scope::ReadWrite).await;
+            guard.say(PeerMessage::Step2(Bytes::from_static(b"\xff\xff"))).await.unwrap();
+            assert_eq!(until_detached(&outbox).await.1, ErrorCode::MalformedUpdate);
+        }
+        let burst = limits::REFUSED_UPDATES.burst as u64;
+        let said = warnings.load(Ordering::Relaxed);
+        // One line for each that has one, and one for each that should have been kept aside and was not.
+        assert!((burst..=2 * burst + 2).contains(&said), "{said} lines");
+        registry.say_unsaid();
+        assert_eq!(warnings.load(Ordering::Relaxed), said + 1, "one line for all the others");
     }
 
     const HELLO: &[u8] = b"\x01\x01\x09\x00\x04\x01\x07content\x05hello\x00";

@@ -593,7 +593,14 @@ impl RoomActor {
 
     /// Says no to an update and closes the document for the peer that sent it. Nothing of it is applied.
     pub(super) fn refuse(&mut self, id: PeerId, refusal: &Refusal) {
-        tracing::warn!(document.id = %self.document, peer.id = %id, %refusal, "refused an update");
+        let member = self.peers.get(&id).map(|peer| peer.identity.member);
+        // Whoever has much refused fills no log with it; their sum is said once an hour.
+        if member.is_some_and(|member| self.registry.people().say_refused(member)) {
+            let member = member.map(tracing::field::display);
+            tracing::warn!(document.id = %self.document, peer.id = %id, member.id = member, %refusal, "refused an update");
+        } else {
+            tracing::debug!(document.id = %self.document, peer.id = %id, %refusal, "refused an update");
+        }
         self.acknowledge(id, true, false, None);
         let code = match refusal {
             Refusal::DocumentTooLarge(_) | Refusal::HeldTooMuch => ErrorCode::TooLarge,
