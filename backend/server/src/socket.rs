@@ -47,7 +47,7 @@ use crate::state::AppState;
 
 /// Notes from the writer to the reader; a document has at most two under way.
 const NOTES: usize = 2 * limits::DOCUMENTS_PER_SOCKET;
-/// How long a closing socket may take for its last frames.
+/// How long a closing socket may take for its last frames, and again the client for its own close.
 const FAREWELL: Duration = Duration::from_secs(2);
 /// A room may close between finding and joining it; so often it is opened again.
 const REOPENINGS: usize = 3;
@@ -332,10 +332,10 @@ impl Writer {
     }
 
     /// Stops writing and closes the socket as the reader says, unless the writer came to an end before.
-    async fn finish(self, outbox: &Outbox, line: &Line, reader: End) {
+    async fn finish(self, stream: SplitStream<WebSocket>, outbox: &Outbox, line: &Line, reader: End) {
         self.halt.cancel();
         let Ok((sink, writer)) = self.task.await else { return };
-        close(sink, outbox, line, if writer == End::Halted { &reader } else { &writer }).await;
+        close(sink, stream, outbox, line, if writer == End::Halted { &reader } else { &writer }).await;
     }
 }
 
@@ -450,8 +450,18 @@ fn is_too_large(error: axum::Error) -> bool {
     text.contains("Space limit exceeded") || text.contains("too long") || text.contains("too large")
 }
 
-/// Says goodbye: what is still queued, then the close code.
-async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, line: &Line, end: &End) {
+/// Says goodbye: what is still queued, then the close code; and hears the other side out.
+///
+/// A connection that is dropped with bytes nobody has read is reset, and so is one to which more comes after that.
+/// The reset can overtake the code: then the client sees a connection that broke, and comes back where it was told
+/// not to. So what still comes is read and thrown away, until the client has closed as well or [`FAREWELL`] is over.
+async fn close(
+    mut sink: SplitSink<WebSocket, Message>,
+    mut stream: SplitStream<WebSocket>,
+    outbox: &Outbox,
+    line: &Line,
+    end: &End,
+) {
     let End::Close(code) = end else { return };
     let farewell = async {
         if *code != CloseCode::FellBehind {
@@ -468,12 +478,22 @@ async fn close(mut sink: SplitSink<WebSocket, Message>, outbox: &Outbox, line: &
     };
     let said = timeout(FAREWELL, farewell).await;
     debug!(close.code = code.number(), "closed a socket: {}", code.reason());
-    let is_amid = *code == CloseCode::TooLarge || line.fault().is_some();
-    if is_amid && matches!(said, Ok(Ok(()))) {
-        // The rest of the message is still on its way. Closing now would reset the connection, and the reset
-        // could overtake the code.
-        tokio::time::sleep(FAREWELL).await;
+    if !matches!(said, Ok(Ok(()))) {
+        return;
     }
+    if *code == CloseCode::TooLarge || line.fault().is_some() {
+        // Amid a message there is nothing more to be read from the stream: its rest is still on its way, and the
+        // client has the code when that has passed.
+        tokio::time::sleep(FAREWELL).await;
+        return;
+    }
+    let heard_out = async {
+        while let Some(Ok(Message::Binary(_) | Message::Text(_) | Message::Ping(_) | Message::Pong(_))) =
+            stream.next().await
+        {}
+    };
+    // A client that goes on without hearing is left alone in the end.
+    let _ = timeout(FAREWELL, heard_out).await;
 }
 
 /// A flag that says that a client understands pings.

@@ -86,7 +86,7 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
     let end = connection.read(&mut stream, &mut noted).await;
     // The rooms are told before the goodbye, which may take its time.
     drop((connection, noted));
-    writer.finish(&outbox, &opened.line, end).await;
+    writer.finish(stream, &outbox, &opened.line, end).await;
 }
 
 /// What one address is at.

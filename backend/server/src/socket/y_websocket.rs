@@ -70,11 +70,11 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened, address: &str
             let end = read(&mut stream, &outbox, &opened.line, &mut noted, &mut seated, &state).await;
             // The room is told before the goodbye, which may take its time.
             drop((seated, noted));
-            writer.finish(&outbox, &opened.line, end).await;
+            writer.finish(stream, &outbox, &opened.line, end).await;
         }
         Err(error) => {
             error.log(&super::request_id(&state));
-            super::close(sink, &outbox, &opened.line, &error.close_code().into()).await;
+            super::close(sink, stream, &outbox, &opened.line, &error.close_code().into()).await;
         }
     }
 }

@@ -416,6 +416,29 @@ async fn a_socket_nobody_signs_in_on_is_closed() {
     calm.goes_on().await;
 }
 
+/// [S13] After its close code a socket hears the client out: what comes after it resets no connection.
+#[tokio::test]
+async fn no_reset_overtakes_a_close_code() {
+    let server = TestServer::start().await;
+    let nowhere = "/sync/AZrK0AAAcACAAAAAAAAAAQ/AZrK0AAAcACAAAAAAAAAAg?token=none";
+    let began = std::time::Instant::now();
+    let mut silent = Raw::websocket(&server, nowhere).await;
+    let mut talks = Raw::websocket(&server, nowhere).await;
+    assert_eq!(talks.close_code().await, 4401);
+    for _ in 0..20 {
+        assert!(talks.frame(0x82, &[0; 100]).await, "it is still taken");
+    }
+    assert!(talks.frame(0x88, &4401_u16.to_be_bytes()).await);
+    let mut rest = Vec::new();
+    soon("the end", talks.0.read_to_end(&mut rest)).await.expect("it ends in good order");
+    assert!(rest.is_empty());
+    // Whoever does not answer is waited for; not for ever.
+    assert_eq!(silent.close_code().await, 4401);
+    soon("the end", silent.0.read_to_end(&mut rest)).await.expect("nothing was left unread");
+    assert!(began.elapsed() >= Duration::from_secs(2), "it has had the time to answer");
+    let (_, _data) = server.stop().await;
+}
+
 /// [S29] After a restart everybody may come back at once; each is served, and who is at work goes on.
 #[tokio::test]
 async fn everybody_may_come_back_at_once() {
