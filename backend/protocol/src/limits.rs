@@ -149,10 +149,17 @@ pub const SOCKET_READ_BUFFER: usize = 8 * 1024;
 
 /// Messages in a room's inbox; a full one slows the senders down.
 pub const ROOM_INBOX: usize = 256;
-/// Updates of one room that wait for their commit; more than that and it takes no new ones until some are stored.
+/// Updates of one room that wait for their commit; beyond that they are held, by peer, until some are stored.
+///
+/// Memory is bounded by [`ROOM_UNCOMMITTED_BYTES`] and what each costs beside its bytes, about a kilobyte; what this
+/// number is for is the store's queue of 8192 writes, of which one document shall not take more than an eighth while
+/// the database hangs. Twenty people who type fill it in ten seconds, and what is held of them lasts for half a
+/// minute more; coming back starts that anew, with all they typed as one update.
 pub const ROOM_UNCOMMITTED: usize = 1024;
-/// Bytes of updates of one room that wait for their commit.
+/// Bytes of updates of one room that wait for their commit; beyond that they are held.
 pub const ROOM_UNCOMMITTED_BYTES: usize = 8 * 1024 * 1024;
+/// How long somebody who reads over HTTP waits until what was typed is saved, before they get what was saved last.
+pub const READ_WAIT: Duration = Duration::from_secs(2);
 /// Peers in one room.
 pub const PEERS_PER_ROOM: usize = 500;
 /// Documents open at once, trees and turns among them; each costs its text several times over.

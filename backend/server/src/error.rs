@@ -60,6 +60,11 @@ impl ApiError {
         Self { retry_after: Some(wait), ..Self::new(ErrorCode::RateLimited, detail) }
     }
 
+    /// Says after how long to try again.
+    pub(crate) fn after(self, wait: Duration) -> Self {
+        Self { retry_after: Some(wait), ..self }
+    }
+
     /// Names the edits that have no place.
     pub(crate) fn with_edits(self, edits: Vec<FailedEdit>) -> Self {
         Self { more: Some(Arc::new(More { edits: Some(edits), ..More::default() })), ..self }

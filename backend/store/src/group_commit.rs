@@ -28,6 +28,11 @@ pub(crate) const QUEUE_WRITES: usize = 8192;
 /// Most bytes that wait, in all writes together.
 pub(crate) const QUEUE_BYTES: usize = 64 * 1024 * 1024;
 
+/// Writes and bytes that are left for those who ask at the same time whether there is room, and for edits that do
+/// not ask.
+const SPARE_WRITES: usize = 512;
+const SPARE_BYTES: usize = 16 * 1024 * 1024;
+
 /// What a write is counted with beside its bytes, for the memory its own structure takes.
 const WRITE_OVERHEAD_BYTES: usize = 512;
 
@@ -124,6 +129,10 @@ impl GroupCommit {
         let (answer, commit) = Commit::channel();
         place.send(Job { write, answer, _room: room });
         Ok(commit)
+    }
+
+    pub(crate) fn has_room(&self) -> bool {
+        self.queue.capacity() > SPARE_WRITES && self.room.available_permits() > SPARE_BYTES
     }
 
     pub(crate) fn health(&self) -> watch::Receiver<Health> {
@@ -422,6 +431,7 @@ mod tests {
     async fn a_full_queue_makes_writers_wait_and_lets_them_leave() {
         let mut story = story();
         let gate = story.gate.lock().await;
+        assert!(story.log.has_room());
         let mut commits = vec![story.log.submit(named("first")).await.unwrap()];
         story.groups.recv().await.unwrap();
         for number in 0..QUEUE_WRITES {
@@ -430,6 +440,7 @@ mod tests {
         {
             let mut leaving = Box::pin(story.log.submit(named("left")));
             assert!((&mut leaving).now_or_never().is_none(), "there is no room");
+            assert!(!story.log.has_room());
         }
         let log = Arc::clone(&story.log);
         let waiting = tokio::spawn(async move { log.submit(named("last")).await.unwrap().await.unwrap() });

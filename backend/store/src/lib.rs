@@ -71,6 +71,9 @@ pub trait Store: Send + Sync + 'static {
     /// Waits while the queue is full. Dropped before it returns, nothing was handed in.
     async fn submit(&self, write: Write) -> Result<Commit, StoreError>;
 
+    /// Whether [`submit`](Store::submit) would take a write at once, with some to spare for whoever else asks.
+    fn has_room(&self) -> bool;
+
     /// Hands in a write and waits for its answer, which takes as long as the database does.
     ///
     /// Once handed in, dropping this future does not take the write back.

@@ -822,6 +822,110 @@ mod tests {
         assert!(batch.iter().all(|item| matches!(item, Outgoing::Frame(_))), "{batch:?}");
     }
 
+    /// An update that appends one character to [`HELLO`], as its `nth` successor.
+    fn typed(nth: u8) -> Bytes {
+        let clock = 5 + nth;
+        Bytes::from(vec![1, 1, 9, clock, 0x84, 9, clock - 1, 1, b'a' + nth, 0])
+    }
+
+    const ALPHABET: &str = "helloabcdefghijklmnopqrstuvwxyz";
+
+    async fn fault(room: &Room, fault: fn(&mut actor::RoomActor)) {
+        room.inner.inbox.send(Message::Fault(fault)).await.unwrap();
+    }
+
+    async fn in_time<T>(what: &str, future: impl Future<Output = T>) -> T {
+        tokio::time::timeout(Duration::from_mins(1), future).await.expect(what)
+    }
+
+    /// [D8] While nothing can be saved and as much waits as may, people come in, get what is there and show
+    /// themselves; what they type is taken in order when there is room, also of those who have left.
+    #[tokio::test]
+    async fn a_room_goes_on_while_nothing_is_saved() {
+        let (registry, [one, _], ada) = world().await;
+        let bob = MemberId::from_uuid(registry.options().ids.uuid());
+        let room = registry.open(one).await.unwrap();
+        let (_outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        let saved = room.read().await.unwrap();
+        fault(&room, actor::RoomActor::clog).await;
+        for nth in 0..26 {
+            guard.say(PeerMessage::Update(typed(nth))).await.unwrap();
+        }
+        drop(guard);
+        let (outbox, guard) = in_time("to join", join(&registry, &room, bob, Scope::ReadWrite)).await;
+        guard.say(PeerMessage::Step1(Bytes::from_static(&[0]))).await.unwrap();
+        let told = async {
+            let mut batch = Vec::new();
+            outbox.take(&mut batch).await;
+            batch
+        };
+        let is_step_2 = |item: &Outgoing| matches!(item, Outgoing::Frame(frame) if frame[..2] == [0, 1] && frame.windows(5).any(|part| part == b"hello"));
+        assert!(in_time("to be told", told).await.iter().any(is_step_2));
+        let past = crate::past::text_at(&registry, one, saved.version).await.unwrap().unwrap();
+        assert_eq!((&*past.text, past.version), ("hello", saved.version), "what is saved can be read");
+        fault(&room, actor::RoomActor::unclog).await;
+        assert_eq!(&*in_time("to read", room.read()).await.unwrap().text, ALPHABET);
+        assert_eq!(registry.lost_rooms(), 0);
+        let mine: fn(&mut actor::RoomActor) = |actor| assert_eq!(actor.held_bytes(), 0);
+        fault(&room, mine).await;
+        room.read().await.expect("nothing is held any more");
+    }
+
+    /// [D8] What waits of one peer is bounded: it is turned out for now, nobody else is, and it comes back with all.
+    #[tokio::test]
+    async fn who_types_on_while_nothing_is_saved_comes_back() {
+        let (registry, [one, _], ada) = world().await;
+        let room = registry.open(one).await.unwrap();
+        let (outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        let (others, other) = join(&registry, &room, ada, Scope::ReadWrite).await;
+        guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        other.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+        room.read().await.unwrap();
+        fault(&room, actor::RoomActor::clog).await;
+        other.say(PeerMessage::Update(typed(0))).await.unwrap();
+        for _ in 0..=limits::HELD_UPDATES {
+            guard.say(PeerMessage::Update(typed(0))).await.unwrap();
+        }
+        let (_, code) = in_time("to be turned out", until_detached(&outbox)).await;
+        assert_eq!(code, ErrorCode::Busy, "for now, not for good");
+        let (_outbox, again) = in_time("to come back", join(&registry, &room, ada, Scope::ReadWrite)).await;
+        for nth in 0..26 {
+            let said = typed(nth);
+            again
+                .say(if nth == 0 { PeerMessage::Step2(said) } else { PeerMessage::Update(said) })
+                .await
+                .unwrap();
+        }
+        fault(&room, actor::RoomActor::unclog).await;
+        assert_eq!(&*in_time("to read", room.read()).await.unwrap().text, ALPHABET);
+        let mut batch = Vec::new();
+        others.try_take(&mut batch);
+        assert!(batch.iter().all(|item| matches!(item, Outgoing::Frame(_))), "{batch:?}");
+    }
+
+    /// [D8] Reads that wait for what is being saved are bounded; the others are told at once.
+    #[tokio::test]
+    async fn only_so_many_reads_wait() {
+        let (registry, [one, _], _) = world().await;
+        let room = registry.open(one).await.unwrap();
+        fault(&room, actor::RoomActor::clog).await;
+        let mut reads = tokio::task::JoinSet::new();
+        // What is in the way takes a place itself.
+        for _ in 0..limits::ROOM_UNCOMMITTED - 1 + 8 {
+            let room = room.clone();
+            reads.spawn(async move { room.read().await });
+        }
+        for _ in 0..8 {
+            let told = in_time("an answer", reads.join_next()).await.unwrap().unwrap();
+            assert!(matches!(told, Err(RoomError::Busy(_))), "{told:?}");
+        }
+        fault(&room, actor::RoomActor::unclog).await;
+        while let Some(read) = in_time("an answer", reads.join_next()).await {
+            read.unwrap().unwrap();
+        }
+    }
+
     /// [S22] Nobody fills a room alone: a newcomer gets the place of whoever has the most.
     #[tokio::test]
     async fn nobody_fills_a_room_alone() {

@@ -10,7 +10,8 @@ use ensemble_store::{Author, Change, Document, DocumentKind, NewUpdate, Project}
 use ensemble_sync::RoomError;
 use ensemble_sync::anchor::BaseText;
 use ensemble_sync::room::ReplicaWrite;
-use ensemble_sync::writer;
+use ensemble_sync::{past, writer};
+use tokio::time::{Instant, timeout_at};
 
 use super::{Commands, path, tree};
 use crate::access::{Access, Action};
@@ -20,6 +21,11 @@ use crate::error::ApiError;
 pub(super) const FIRST_EPOCH: u32 = 1;
 /// A room may close between finding and asking it; so often it is opened again.
 const REOPENINGS: usize = 3;
+
+/// What a room reads once all of it is saved, unless that takes longer than until then.
+async fn saved_by<T>(until: Instant, reading: impl Future<Output = T>) -> Option<T> {
+    timeout_at(until, reading).await.ok()
+}
 
 impl Commands {
     /// Makes a document, with a text or empty.
@@ -207,9 +213,10 @@ impl Commands {
     pub async fn list_documents(&self, access: &Access) -> Result<Vec<rest::Document>, ApiError> {
         access.authorize(Action::Read)?;
         let mut listed = Vec::new();
+        let until = Instant::now() + limits::READ_WAIT;
         for document in self.store.documents_of(access.project.id).await? {
             let open = match self.rooms.find(document.id) {
-                Some(room) => room.read().await.ok(),
+                Some(room) => saved_by(until, room.read()).await.and_then(Result::ok),
                 None => None,
             };
             // The version goes with the size; a closed document's version is the log's end.
@@ -237,16 +244,29 @@ impl Commands {
     }
 
     /// A document's text with the ids of its units.
+    ///
+    /// What people type is in it once it is saved. While that takes long, the text is the last that was.
     pub(super) async fn read_base(&self, access: &Access, id: DocumentId) -> Result<BaseText, ApiError> {
         self.text_document(&access.project, id).await?;
         self.may_open(id)?;
+        let until = Instant::now() + limits::READ_WAIT;
         for _ in 0..REOPENINGS {
-            match self.rooms.open(id).await?.read().await {
-                Err(RoomError::Closed(_)) => {}
-                read => return Ok(read?),
+            match saved_by(until, self.rooms.open(id).await?.read()).await {
+                Some(Err(RoomError::Closed(_))) => {}
+                None | Some(Err(RoomError::Busy(_))) => return self.read_saved(access, id).await,
+                Some(read) => return Ok(read?),
             }
         }
         Err(ApiError::busy("the document is being closed; try again"))
+    }
+
+    /// The text a document had when something was last saved, from the log alone.
+    async fn read_saved(&self, access: &Access, id: DocumentId) -> Result<BaseText, ApiError> {
+        let version = self.text_document(&access.project, id).await?.version();
+        let read = past::text_at(&self.rooms, id, version).await?;
+        read.ok_or_else(|| {
+            ApiError::busy("what was typed here is not saved yet; try again later").after(limits::READ_WAIT)
+        })
     }
 
     /// Refuses to open one more document when as many are open as may be. Those that are open stay so.

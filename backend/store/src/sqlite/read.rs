@@ -140,6 +140,10 @@ impl Store for SqliteStore {
         self.log.submit(write).await
     }
 
+    fn has_room(&self) -> bool {
+        self.log.has_room()
+    }
+
     fn recovery(&self) -> Recovery {
         self.recovery
     }

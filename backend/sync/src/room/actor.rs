@@ -4,13 +4,14 @@
 //! fanned out at once, and acknowledged when they are committed. The server's own edits are committed first and
 //! applied after that, one at a time; while one is under way, further ones and reads wait in `deferred`.
 //! What waits for the database stands in `pending`, in the order it was handed in, which is the order of the
-//! log. When much is pending the inbox is left alone, so that senders slow down and nothing grows.
+//! log. When much is pending, people's updates wait in `waiting` until commits are answered, bounded by peer and
+//! room; everything else goes on. When much is deferred the inbox is left alone, so that senders slow down.
 //!
 //! States: *loading* ([`open`]), *live* ([`RoomActor::run`]), *closing* ([`RoomActor::close`]): the inbox takes
 //! nothing more, what is pending is awaited, a snapshot is kept.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -42,8 +43,10 @@ mod load;
 mod peers;
 mod prepare;
 mod review;
+mod waiting;
 
 use prepare::{Hold, Made, next_order};
+use waiting::Said;
 
 /// How often a room looks for presence nobody renewed, and for being idle.
 const SWEEP: Duration = Duration::from_secs(3);
@@ -74,6 +77,11 @@ impl Content {
 }
 
 impl Peer {
+    /// Whether its guard was dropped.
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+
     fn is_read_only(&self) -> bool {
         self.scope == Scope::ReadOnly || self.most == Scope::ReadOnly
     }
@@ -97,7 +105,10 @@ struct Peer {
     /// Updates that wait for its step 2, or for something they depend on.
     held: VecDeque<Bytes>,
     held_bytes: usize,
-    /// Updates beyond those, not kept: its step 2 has what was in them.
+    /// Updates that wait until what was taken before is committed, and their bytes.
+    waiting: usize,
+    waiting_bytes: usize,
+    /// Updates beyond those held, not kept: its step 2 has what was in them.
     held_over: usize,
     /// Client ids it announced as its own.
     announced: HashSet<u64>,
@@ -170,6 +181,8 @@ pub(crate) struct RoomActor {
     stop: CancellationToken,
     pending: VecDeque<Pending>,
     pending_bytes: usize,
+    /// What people said and is not taken until there is less to commit, in the order it was said.
+    waiting: VecDeque<(PeerId, Said)>,
     /// A server-made edit is under way.
     writing: bool,
     /// The place kept for edits that several rooms commit together.
@@ -249,6 +262,7 @@ pub(crate) async fn open(
         stop,
         pending: VecDeque::new(),
         pending_bytes: 0,
+        waiting: VecDeque::new(),
         writing: false,
         held: None,
         deferred: VecDeque::new(),
@@ -283,9 +297,7 @@ impl RoomActor {
         let (dropped, differs) = (self.dropped.clone(), self.differs.clone());
         loop {
             let presence_due = self.presence_due.unwrap_or_else(Instant::now);
-            let may_take = self.pending.len() < limits::ROOM_UNCOMMITTED
-                && self.pending_bytes < limits::ROOM_UNCOMMITTED_BYTES
-                && self.deferred.len() < limits::ROOM_INBOX;
+            let may_take = self.may_defer();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => break,
@@ -301,6 +313,8 @@ impl RoomActor {
                 _ = sweep.tick() => {
                     self.presence.expire(Instant::now());
                     self.schedule_presence();
+                    // The store may have had no room for others' sake.
+                    self.take_waiting().await;
                     self.resync();
                     self.compare_when_quiet();
                     if self.is_idle() {
@@ -389,7 +403,7 @@ impl RoomActor {
             | Message::Settle(_)
             | Message::Replica(..)) => {
                 if self.writing {
-                    self.deferred.push_back(message);
+                    self.defer(message);
                 } else {
                     self.serve(message).await;
                 }
@@ -406,6 +420,10 @@ impl RoomActor {
         if let Some(room) = self.room.upgrade() {
             tell(&room.vitals);
         }
+    }
+
+    fn busy(&self) -> RoomError {
+        RoomError::Busy(self.document)
     }
 
     /// Whether the document may only be read.

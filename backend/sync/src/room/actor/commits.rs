@@ -61,6 +61,7 @@ impl RoomActor {
             self.finish(next.then, None);
         }
         self.serve_deferred().await;
+        self.take_waiting().await;
         // What was served has begun something; from here on the actor waits.
         self.vitals(Vitals::rest);
     }

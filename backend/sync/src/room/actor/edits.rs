@@ -37,6 +37,11 @@ impl RoomActor {
     }
 
     pub(super) fn read(&mut self, answer: Answer<BaseText>) {
+        if self.pending.len() >= limits::ROOM_UNCOMMITTED {
+            // Each keeps a whole text until it is answered. What is saved can be read from the store.
+            let _ = answer.send(Err(self.busy()));
+            return;
+        }
         let base = match &mut self.content {
             Content::Text(text) => BaseText {
                 version: self.version,

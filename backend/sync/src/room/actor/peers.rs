@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use ensemble_protocol::error::ErrorCode;
@@ -14,6 +14,7 @@ use ensemble_protocol::sync::{SyncMessage, read_state_vector};
 use ensemble_store::{Author, ClientAdvance, ClientOwner, LedgerActor, Write};
 use tokio::time::Instant;
 
+use super::waiting::Said;
 use super::{CHECKPOINT_NEWS, Content, Peer, Pending, RoomActor, Then};
 use crate::admission::{Admitted, Refusal, Right, Route, Verdict, admit, is_news};
 use crate::anchor::UnitRange;
@@ -71,6 +72,8 @@ impl RoomActor {
                 asked: VecDeque::new(),
                 held: VecDeque::new(),
                 held_bytes: 0,
+                waiting: 0,
+                waiting_bytes: 0,
                 held_over: 0,
                 announced: HashSet::new(),
                 work: Bucket::new(limits::PEER_WORK),
@@ -104,12 +107,8 @@ impl RoomActor {
 
     /// Lets go of peers whose guard was dropped, after what they had said.
     pub(super) async fn sweep_out(&mut self) {
-        let gone: Vec<PeerId> = self
-            .peers
-            .iter()
-            .filter(|(_, peer)| peer.gone.load(Ordering::Acquire))
-            .map(|(id, _)| *id)
-            .collect();
+        let gone: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| peer.is_gone()).map(|(id, _)| *id).collect();
         if gone.is_empty() {
             return;
         }
@@ -119,8 +118,15 @@ impl RoomActor {
                 Err(_) => break,
             }
         }
-        for peer in gone {
-            self.let_go(peer);
+        for id in gone {
+            match self.peers.get(&id) {
+                // What it said is still to be taken; it goes after that, and is shown no longer.
+                Some(peer) if peer.waiting > 0 => {
+                    self.presence.leave(id, Instant::now());
+                    self.schedule_presence();
+                }
+                _ => self.let_go(id),
+            }
         }
     }
 
@@ -156,19 +162,22 @@ impl RoomActor {
         if let Some(peer) = self.peers.remove(&id) {
             peer.outbox.detach(code, reason);
         }
+        self.forget_waiting(id);
         self.vitals(|vitals| vitals.leave(id));
         self.presence.leave(id, Instant::now());
         self.schedule_presence();
     }
 
     pub(super) async fn peer_says(&mut self, id: PeerId, message: PeerMessage) {
-        if !self.peers.contains_key(&id) {
-            return;
-        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         match message {
             PeerMessage::Step1(have) => self.step_1(id, &have),
-            PeerMessage::Step2(bytes) => self.step_2(id, &bytes).await,
-            PeerMessage::Update(bytes) => self.update(id, bytes).await,
+            PeerMessage::Step2(bytes) => {
+                // Which question it answers shows now, also where it is taken later than the next question is put.
+                let counted = peer.asked.pop_front().unwrap_or(false);
+                self.hear(id, Said::Step2(bytes, counted)).await;
+            }
+            PeerMessage::Update(bytes) => self.hear(id, Said::Update(bytes)).await,
             PeerMessage::Presence(bytes) => self.hear_presence(id, &bytes),
             PeerMessage::QueryPresence => {
                 if let (Some(everybody), Some(peer)) = (self.presence.all(), self.peers.get(&id)) {
@@ -235,7 +244,7 @@ impl RoomActor {
         let mut ours = None;
         for peer in self.peers.values_mut() {
             let due = peer.heard && peer.asked.is_empty() && now >= peer.ask_at;
-            if !due || peer.is_read_only() || peer.outbox.is_behind() {
+            if !due || peer.waiting > 0 || peer.is_read_only() || peer.outbox.is_behind() {
                 continue;
             }
             peer.ask_every = if peer.changes_asked == changes {
@@ -261,14 +270,17 @@ impl RoomActor {
     /// Is at one thing until another room has taken its place.
     #[cfg(test)]
     pub(crate) fn hang_until_replaced(&mut self) {
-        while self.room.upgrade().is_some_and(|room| !room.vitals.replaced.load(Ordering::Acquire)) {
+        while self
+            .room
+            .upgrade()
+            .is_some_and(|room| !room.vitals.replaced.load(std::sync::atomic::Ordering::Acquire))
+        {
             std::thread::sleep(std::time::Duration::from_millis(10));
         }
     }
 
-    pub(super) async fn step_2(&mut self, id: PeerId, bytes: &Bytes) {
+    pub(super) async fn step_2(&mut self, id: PeerId, bytes: &Bytes, counted: bool) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let counted = peer.asked.pop_front().unwrap_or(false);
         if !peer.heard {
             peer.heard = true;
             peer.ask_at = Instant::now() + limits::RESYNC;
@@ -329,14 +341,14 @@ impl RoomActor {
 
     /// Bytes of all updates that wait for something.
     pub(crate) fn held_bytes(&self) -> usize {
-        self.peers.values().map(|peer| peer.held_bytes).sum()
+        self.peers.values().map(|peer| peer.held_bytes + peer.waiting_bytes).sum()
     }
 
     pub(super) fn hold(&mut self, id: PeerId, bytes: Bytes) {
         let room = self.held_bytes() + bytes.len();
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.held.len() >= limits::HELD_UPDATES
-            || peer.held_bytes + bytes.len() > limits::HELD_BYTES
+        if peer.held.len() + peer.waiting >= limits::HELD_UPDATES
+            || peer.held_bytes + peer.waiting_bytes + bytes.len() > limits::HELD_BYTES
             || room > limits::ROOM_HELD_BYTES
         {
             // A program types faster than a handshake. The reply to our step 1 is still to come and has this too.
