@@ -73,6 +73,17 @@ impl Caller {
             Credential::Token { role, .. } => role,
         }
     }
+
+    /// Refuses a token for one project: it is for that project, so it says nothing about the person's browsers
+    /// and other tokens, and leads into no other project.
+    pub fn whole(&self) -> Result<(), ApiError> {
+        match self.credential {
+            Credential::Token { project: Some(_), .. } => {
+                Err(ApiError::new(ErrorCode::NoAccess, "a token for one project is for that project alone"))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// A secret just made: shown once, then only its hash is known.

@@ -80,12 +80,13 @@ struct Person {
 }
 
 impl Commands {
-    /// Makes a project with the caller as its owner.
+    /// Makes a project with the caller as its owner. A token for one project is not for making others.
     pub async fn create_project(
         &self,
         caller: Option<Caller>,
         request: rest::CreateProject,
     ) -> Result<NewProject, ApiError> {
+        caller.as_ref().map_or(Ok(()), Caller::whole)?;
         self.may_create(caller.as_ref()).await?;
         let name = names::check(&request.name, "the project's name")?;
         let template = Template::read(request.template.as_deref())?;
@@ -103,11 +104,8 @@ impl Commands {
         if self.access == rest::Access::Open {
             return Ok(());
         }
-        // Where projects are by invitation, those who own one may make more, but a token for one project
-        // may not.
-        if let Some(caller) = caller
-            && !matches!(caller.credential, Credential::Token { project: Some(_), .. })
-        {
+        // Where projects are by invitation, those who own one may make more.
+        if let Some(caller) = caller {
             let projects = self.store.projects_of(caller.member.id).await?;
             if projects.iter().any(|(_, membership)| membership.role == Role::Owner) {
                 return Ok(());
@@ -196,8 +194,10 @@ impl Commands {
         Ok(NewProject { entered, invite })
     }
 
-    /// Joins by a link. Somebody who is in already keeps the higher of both roles.
+    /// Joins by a link. Somebody who is in already keeps the higher of both roles. A token for one project joins
+    /// none, not even its own by a better link.
     pub async fn join(&self, caller: Option<Caller>, request: rest::Join) -> Result<Entered, ApiError> {
+        caller.as_ref().map_or(Ok(()), Caller::whole)?;
         let this = self.clone();
         self.finish("project.join", async move { this.join_now(caller, request).await }).await
     }

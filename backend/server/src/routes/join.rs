@@ -15,9 +15,10 @@ use crate::extract::{MaybeCaller, ValidJson};
 use crate::rates::{Address, Rates};
 use crate::site::Site;
 
-/// Joins a project by the secret of a link. Who has a cookie or a token stays who they are.
+/// Joins a project by the secret of a link. Who has a cookie stays who they are.
 #[utoipa::path(post, path = "/api/v1/join", tag = "members", request_body = rest::Join, responses(
     (status = 200, description = "The project, the role in it and a token", body = rest::Joined),
+    (status = 403, description = "The token is for one project", body = Problem),
     (status = 410, description = "The link does not work any more", body = Problem),
     (status = 429, description = "Too often; `Retry-After` says when there is room again", body = Problem),
 ))]

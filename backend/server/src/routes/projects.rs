@@ -34,7 +34,7 @@ pub(crate) async fn list(
 #[utoipa::path(post, path = "/api/v1/projects", tag = "projects", request_body = rest::CreateProject, responses(
     (status = 201, description = "The project, a token of its owner and a link for editors", body = rest::CreatedProject),
     (status = 400, description = "A name is missing or too long", body = Problem),
-    (status = 403, description = "Projects are by invitation here", body = Problem),
+    (status = 403, description = "Projects are by invitation here, or the token is for one project", body = Problem),
     (status = 429, description = "Too often; `Retry-After` says when there is room again", body = Problem),
 ))]
 pub(crate) async fn create(

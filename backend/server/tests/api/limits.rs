@@ -4,7 +4,7 @@ use ensemble_protocol::limits::{self, Rate};
 use ensemble_protocol::sync::SyncMessage;
 use serde_json::json;
 
-use crate::support::{Heard, Socket, TestServer, closed, status};
+use crate::support::{Api, Heard, Socket, TestServer, closed, status};
 
 /// [S24] A socket that sends too fast is slowed down; all it said is taken, and others are served meanwhile.
 #[tokio::test]
@@ -73,6 +73,19 @@ async fn control_requests_over_the_rate_are_refused() {
     assert!(made["result"]["id"].is_string(), "{made}");
 }
 
+/// An owner's browser and an editor's, in one project.
+async fn browsers(server: &TestServer) -> (Api, Api, String) {
+    let browser = |cookie| Api { cookie, origin: Some(server.url.clone()), ..server.stranger() };
+    let body = json!({"name": "Test", "template": "empty", "your_name": "Ada"});
+    let made = server.stranger().post("/api/v1/projects", body).await;
+    let ada = browser(made.cookie());
+    let project = made.json()["project"]["id"].as_str().unwrap().to_owned();
+    let secret = made.json()["link"].as_str().unwrap().split("/join#").nth(1).unwrap().to_owned();
+    let body = json!({"secret": secret, "name": "Bob"});
+    let bob = browser(server.stranger().post("/api/v1/join", body).await.cookie());
+    (ada, bob, project)
+}
+
 /// [A15] Somebody who asks too often is told when to come back; others at the same address go on.
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_come_back() {
@@ -84,16 +97,20 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
         requests.turns_per_person = slow;
     })
     .await;
-    let (ada, project) = server.project().await;
-    let bob = server.member(&ada, &project, "editor", "Bob").await;
+    let (ada, bob, project) = browsers(&server).await;
     let turns = format!("/api/v1/projects/{project}/turns");
+    let mut ticket = String::new();
     for (path, body) in [
         ("/api/v1/socket-tickets", json!({})),
         ("/api/v1/projects", json!({"name": "More"})),
         (&turns, json!({"prompt": "say hello"})),
     ] {
         for _ in 0..2 {
-            assert_eq!(ada.post(path, body.clone()).await.status, 201, "{path}");
+            let made = ada.post(path, body.clone()).await;
+            assert_eq!(made.status, 201, "{path}");
+            if let Some(made) = made.json()["ticket"].as_str() {
+                ticket = made.to_owned();
+            }
         }
         let refused = ada.post(path, body.clone()).await;
         refused.expect_problem(429, "rate_limited");
@@ -102,7 +119,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
         assert_eq!(bob.post(path, body).await.status, 201, "{path}");
     }
     let mut socket = ada.socket().await;
-    socket.join(&project, ada.token()).await;
+    socket.join(&project, &ticket).await;
     let refused = socket.call(&project, 1, "turn.start", json!({"prompt": "say hello"})).await;
     assert_eq!(refused["error"]["data"]["code"], "rate_limited", "{refused}");
 }
@@ -141,8 +158,7 @@ async fn each_kind_of_request_has_rates_of_its_own() {
             }
         })
         .await;
-        let (ada, project) = server.project().await;
-        let bob = server.member(&ada, &project, "editor", "Bob").await;
+        let (ada, bob, _) = browsers(&server).await;
         let (here, there) = ("203.0.113.1", "203.0.113.2");
         for (path, body, fine) in [
             ("/api/v1/join", json!({"secret": "none"}), 410),

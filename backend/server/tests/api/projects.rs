@@ -131,6 +131,41 @@ async fn the_first_project_of_an_invited_server_is_made_by_its_first_link() {
     bob.post("/api/v1/projects", json!({"name": "Mine"})).await.expect_problem(403, "projects_closed");
 }
 
+/// [A19] A token for one project neither makes projects nor joins any; its person's browser does.
+#[tokio::test]
+async fn a_token_for_one_project_leads_into_no_other() {
+    for access in [Access::Open, Access::Invite] {
+        let server = TestServer::with(|config| config.auth.access = access).await;
+        let first = match access {
+            Access::Open => server.stranger().post("/api/v1/projects", json!({"name": "Mine"})).await,
+            Access::Invite => {
+                let secret = server.greeting[1].split("/join#").nth(1).unwrap();
+                server.stranger().post("/api/v1/join", json!({"secret": secret})).await
+            }
+        };
+        let mut program = server.stranger();
+        program.token = Some(first.json()["token"].as_str().unwrap().into());
+        let mut browser = server.stranger();
+        browser.cookie = first.cookie();
+        let own = first.json()["project"]["id"].as_str().unwrap().to_owned();
+        let other = browser.post("/api/v1/projects", json!({"name": "Other"})).await.json();
+        let mut owner = server.stranger();
+        owner.token = Some(other["token"].as_str().unwrap().into());
+        let other = other["project"]["id"].as_str().unwrap().to_owned();
+
+        program.post("/api/v1/projects", json!({"name": "More"})).await.expect_problem(403, "no_access");
+        for (by, project) in [(&program, &own), (&owner, &other)] {
+            let links = format!("/api/v1/projects/{project}/invites");
+            let link = by.post(&links, json!({"role": "owner", "max_uses": 1})).await.json();
+            let body = json!({"secret": link["secret"], "name": "Another"});
+            program.post("/api/v1/join", body.clone()).await.expect_problem(403, "no_access");
+            assert_eq!(by.get(&links).await.json()[0]["uses"], 0);
+            assert_eq!(browser.post("/api/v1/join", body).await.status.as_u16(), 200);
+        }
+        assert_eq!(browser.get("/api/v1/projects").await.json().as_array().unwrap().len(), 2);
+    }
+}
+
 #[tokio::test]
 async fn an_open_server_greets_with_its_address() {
     let server = TestServer::start().await;

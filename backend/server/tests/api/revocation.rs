@@ -138,7 +138,13 @@ async fn a_limited_token_stays_limited_when_the_role_rises() {
     let (ada, project) = server.project().await;
     let id = ada.document(&project, "a.txt", "").await;
     let address = format!("{project}/{id}");
-    let weak = server.member(&ada, &project, "viewer", "Bob").await;
+    let links = format!("/api/v1/projects/{project}/invites");
+    let invite = ada.post(&links, json!({"role": "viewer"})).await.json();
+    let body = json!({"secret": invite["secret"], "name": "Bob"});
+    let joined = server.stranger().post("/api/v1/join", body).await;
+    let browser = browser_of(&server, joined.cookie());
+    let mut weak = server.stranger();
+    weak.token = Some(joined.json()["token"].as_str().unwrap().into());
     let mut reading = weak.socket().await;
     let copy = reading.join(&address, weak.token()).await;
     let plain = format!("/sync/{project}/{id}?token={}", weak.token());
@@ -159,8 +165,8 @@ async fn a_limited_token_stays_limited_when_the_role_rises() {
         .expect_problem(403, "read_only");
 
     // The same person with a better token, on another socket and then on this one.
-    let invite = ada.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "editor"})).await;
-    let joined = weak.post("/api/v1/join", json!({"secret": invite.json()["secret"]})).await;
+    let invite = ada.post(&links, json!({"role": "editor"})).await;
+    let joined = browser.post("/api/v1/join", json!({"secret": invite.json()["secret"]})).await;
     assert_eq!(joined.json()["role"], "editor", "{}", joined.text);
     let strong = joined.json()["token"].as_str().unwrap().to_owned();
     let mut writing = weak.socket().await;
@@ -193,7 +199,7 @@ async fn a_token_that_is_revoked_takes_its_sockets_with_it() {
     let id = program.document(&project, "a.txt", "").await;
     let invite =
         program.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "editor"})).await;
-    let second = program.post("/api/v1/join", json!({"secret": invite.json()["secret"]})).await;
+    let second = browser.post("/api/v1/join", json!({"secret": invite.json()["secret"]})).await;
     let mut other = server.stranger();
     other.token = Some(second.json()["token"].as_str().unwrap().into());
 
