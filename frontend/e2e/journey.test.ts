@@ -223,7 +223,22 @@ describe("two people and an agent in one file", () => {
     await ada.type("  # seen by Vera");
     await until("Vera follows", async () => (await vera.text()).includes("# seen by Vera"));
     await vera.picture("viewer");
+
+    // The newest link is first. Who came by it goes with it; Linus, who came by another, stays.
+    const { page } = ada;
+    await page.getByRole("button", { name: "Share" }).click();
+    await page.getByRole("button", { name: "Revoke this link" }).first().click();
+    const asked = page.getByRole("alertdialog", { name: "Revoke this link?" });
+    await asked.getByLabel("Also take out the person who came by it").check();
+    await ada.picture("revoke");
+    await asked.getByRole("button", { name: "Revoke and take out" }).click();
+    await asked.waitFor({ state: "detached" });
+    await page.keyboard.press("Escape");
+    await vera.page.getByRole("button", { name: "Go to the start page" }).waitFor();
     expect(vera.complaints).toEqual([]);
+    await ada.clickBehind("def price_6(items, rate=0.2):");
+    await ada.type("  # without Vera");
+    await bothHave("Linus goes on", (text) => text.includes("# without Vera"));
     await vera.context.close();
   });
 

@@ -22,6 +22,7 @@ use ensemble_sync::anchor::UnitRange;
 use ensemble_sync::ledger::{self, HunkUnits, Ledger};
 use ensemble_sync::registry::RoomRegistry;
 use ensemble_sync::room::{ReplicaEdit, ReplicaWrite};
+use futures_util::future::join_all;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -275,13 +276,15 @@ impl Supervisor {
         self.get(project, turn).await
     }
 
-    /// Stops the turns somebody asked for in a project, for they may ask for none any more.
-    pub async fn interrupt_all_of(&self, project: ProjectId, member: MemberId) -> Result<(), AgentError> {
-        for record in self.shared.options.store.unfinished_turns().await? {
-            if record.project != project || record.by != member {
-                continue;
-            }
-            match self.interrupt(project, record.id).await {
+    /// Stops the turns these people asked for in a project, for they may ask for none any more.
+    ///
+    /// All are told to stop before the first is waited for; one that cannot be stopped keeps none of the others.
+    pub async fn interrupt_all_of(&self, project: ProjectId, members: &[MemberId]) -> Result<(), AgentError> {
+        let turns = self.shared.options.store.unfinished_turns().await?;
+        let theirs = turns.iter().filter(|turn| turn.project == project && members.contains(&turn.by));
+        let stopped = join_all(theirs.map(|turn| self.interrupt(project, turn.id))).await;
+        for outcome in stopped {
+            match outcome {
                 // It ended by itself.
                 Ok(_) | Err(AgentError::TurnNotRunning(_)) => {}
                 Err(error) => return Err(error),

@@ -266,6 +266,8 @@ bodies! {
             max_uses: Option<u32>,
             /// How many have.
             uses: u32,
+            /// How many others are in the project by it: who is taken out with `members=remove`.
+            members: u32,
             /// Whether it was revoked.
             revoked: bool,
         }

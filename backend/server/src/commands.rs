@@ -33,6 +33,7 @@ use crate::config::DocumentLimits;
 use crate::error::ApiError;
 use crate::lifecycle::Tasks;
 
+pub use self::invites::WhoCame;
 pub(crate) use self::projects::summary;
 pub use self::projects::{Entered, NewProject};
 

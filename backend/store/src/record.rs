@@ -94,6 +94,8 @@ pub struct Membership {
     pub role: Role,
     /// When they joined.
     pub created_at: OffsetDateTime,
+    /// The link that gave them the role; none where a person did.
+    pub invite: Option<InviteId>,
 }
 
 /// A sign-in of a browser.

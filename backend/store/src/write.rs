@@ -182,6 +182,8 @@ pub enum Change {
         member: MemberId,
         /// What they may do.
         role: Role,
+        /// The link that gives them the role; none where a person does, and the link they came by is forgotten.
+        invite: Option<InviteId>,
     },
     /// Takes a person out of a project. No harm if they are out already.
     DeleteMembership {

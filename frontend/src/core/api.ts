@@ -102,8 +102,10 @@ export const api = {
       }),
       decodeCreatedInvite,
     ),
-  revokeInvite: async (project: string, invite: string) => {
-    await request("DELETE", `/projects/${id(project)}/invites/${id(invite)}`);
+  /** Revokes a link; `remove` takes those who came by it out of the project, too. */
+  revokeInvite: async (project: string, invite: string, members: "keep" | "remove") => {
+    const query = members === "remove" ? "?members=remove" : "";
+    await request("DELETE", `/projects/${id(project)}/invites/${id(invite)}${query}`);
   },
   changes: (project: string, turn: string) =>
     decoded(

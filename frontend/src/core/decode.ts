@@ -175,6 +175,7 @@ export function decodeInvites(value: unknown): Invite[] {
       expires_at: optionalText(from, "expires_at"),
       max_uses: typeof from.max_uses === "number" ? from.max_uses : null,
       uses: count(from, "uses"),
+      members: count(from, "members"),
       revoked: from.revoked === true,
     };
   });

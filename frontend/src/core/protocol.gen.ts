@@ -407,6 +407,10 @@ max_uses: number | null,
  */
 uses: number, 
 /**
+ * How many others are in the project by it: who is taken out with `members=remove`.
+ */
+members: number, 
+/**
  * Whether it was revoked.
  */
 revoked: boolean, };

@@ -219,7 +219,7 @@ async fn create_project(
     let id = ProjectId::from_uuid(ids.uuid());
     let (tree, turns) = (DocumentId::from_uuid(ids.uuid()), DocumentId::from_uuid(ids.uuid()));
     let project = Change::CreateProject { id, name: "Test".into(), tree, turns };
-    let membership = Change::PutMembership { project: id, member: owner, role: Role::Owner };
+    let membership = Change::PutMembership { project: id, member: owner, role: Role::Owner, invite: None };
     store.commit(Write::changes([project, membership])).await.unwrap();
     (id, tree, turns)
 }

@@ -3,7 +3,7 @@
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::id::{MemberId, Role};
 use ensemble_protocol::rest;
-use ensemble_store::{Change, Member, Project};
+use ensemble_store::{Change, Member, Project, Write};
 use ensemble_sync::room::ReplicaWrite;
 
 use super::{Commands, tree};
@@ -24,15 +24,17 @@ impl Commands {
             let _guard = this.lock(project.id).await;
             let member = this.member_to_change(&project, member, Some(role)).await?;
             this.compare_tree(&project).await?;
+            // From here on the role is an owner's decision, whatever link it once came by.
+            let put = Change::PutMembership { project: project.id, member: member.id, role, invite: None };
             let write = ReplicaWrite {
-                changes: vec![Change::PutMembership { project: project.id, member: member.id, role }],
+                changes: vec![put],
                 updates: Vec::new(),
                 edits: vec![tree::put_member(&member, role)],
             };
             this.commit_tree(&project, write).await?;
             this.rooms.set_scope(project.id, member.id, Some(scope_of(role))).await;
             if role < Action::Prompt.needs() {
-                this.turns().interrupt_all_of(project.id, member.id).await?;
+                this.turns().interrupt_all_of(project.id, &[member.id]).await?;
             }
             Ok(rest::Member { id: member.id, name: member.name, color: member.color, role })
         })
@@ -46,18 +48,34 @@ impl Commands {
         self.finish("member.remove", async move {
             let _guard = this.lock(project.id).await;
             let member = this.member_to_change(&project, member, None).await?;
-            this.compare_tree(&project).await?;
-            let write = ReplicaWrite {
-                changes: vec![Change::DeleteMembership { project: project.id, member: member.id }],
-                updates: Vec::new(),
-                edits: vec![tree::remove_member(&member)],
-            };
-            this.commit_tree(&project, write).await?;
-            this.rooms.set_scope(project.id, member.id, None).await;
-            this.turns().interrupt_all_of(project.id, member.id).await?;
-            Ok(())
+            this.take_out(&project, &[member], Vec::new()).await
         })
         .await
+    }
+
+    /// Takes people out of a project and off its sockets, stops their turns, and makes some other changes in the
+    /// same commit. The caller holds the project's lock and has seen that an owner stays.
+    pub(super) async fn take_out(
+        &self,
+        project: &Project,
+        members: &[Member],
+        mut changes: Vec<Change>,
+    ) -> Result<(), ApiError> {
+        if members.is_empty() {
+            self.store.commit(Write::changes(changes)).await?;
+            return Ok(());
+        }
+        self.compare_tree(project).await?;
+        let ids: Vec<MemberId> = members.iter().map(|member| member.id).collect();
+        changes.extend(ids.iter().map(|id| Change::DeleteMembership { project: project.id, member: *id }));
+        let edits = members.iter().map(tree::remove_member).collect();
+        self.commit_tree(project, ReplicaWrite { changes, updates: Vec::new(), edits }).await?;
+        // Everybody is off the sockets before the first turn is waited for.
+        for id in &ids {
+            self.rooms.set_scope(project.id, *id, None).await;
+        }
+        self.turns().interrupt_all_of(project.id, &ids).await?;
+        Ok(())
     }
 
     /// Somebody in the project, unless they are its last owner and would not be one any more. The caller holds
@@ -77,11 +95,14 @@ impl Commands {
             .ok_or_else(|| ApiError::new(ErrorCode::NotFound, "there is no such member in this project"))?;
         let (member, _) = members.swap_remove(at);
         if !owned && role != Some(Role::Owner) {
-            return Err(ApiError::new(
-                ErrorCode::NoAccess,
-                "a project has an owner: make somebody else one before the last one goes",
-            ));
+            return Err(owner_stays());
         }
         Ok(member)
     }
+}
+
+/// The refusal of what would leave a project without an owner.
+pub(super) fn owner_stays() -> ApiError {
+    let detail = "a project has an owner: make somebody else one before the last one goes";
+    ApiError::new(ErrorCode::NoAccess, detail)
 }

@@ -165,7 +165,7 @@ impl Commands {
                 tree: project.tree,
                 turns: project.turns,
             },
-            Change::PutMembership { project: id, member, role: Role::Owner },
+            Change::PutMembership { project: id, member, role: Role::Owner, invite: None },
             token_row,
             Change::CreateInvite {
                 id: InviteId::from_uuid(self.ids.uuid()),
@@ -213,6 +213,8 @@ impl Commands {
         let invite = self.store.invite_by_hash(hash).await?.ok_or_else(invite_invalid)?;
         let project = self.store.project(invite.project).await?.ok_or_else(invite_invalid)?;
         let member = person.member.clone();
+        // From here on nobody changes who is in, so that what is read is true when it is written.
+        let guard = self.lock(project.id).await;
         let held = self.store.membership(project.id, member.id).await?.map(|membership| membership.role);
         // Somebody who is in already opens their old link again, also when it lets nobody else in.
         let is_in = held.is_some_and(|held| held.min(limit) >= invite.role);
@@ -227,10 +229,14 @@ impl Commands {
         if held != Some(role) {
             // Coming back by the same link is not another use of it.
             person.changes.push(Change::UseInvite { id: invite.id });
-            person.changes.push(Change::PutMembership { project: project.id, member: member.id, role });
+            person.changes.push(Change::PutMembership {
+                project: project.id,
+                member: member.id,
+                role,
+                invite: Some(invite.id),
+            });
         }
 
-        let guard = self.lock(project.id).await;
         self.compare_tree(&project).await?;
         let changed = held != Some(role) || person.renamed;
         if changed {
@@ -240,10 +246,10 @@ impl Commands {
         } else {
             self.store.commit(Write::changes(person.changes)).await?;
         }
-        drop(guard);
         if held.is_some_and(|held| held != role) {
             self.rooms.set_scope(project.id, member.id, Some(scope_of(role))).await;
         }
+        drop(guard);
         if person.renamed {
             self.rename_elsewhere(&member, project.id).await?;
         }

@@ -52,7 +52,7 @@ async fn a_project_whose_tree_was_never_written_is_made_good() {
         .commit(Write::changes([
             Change::CreateMember { id: member, name: "Ada".into(), color: "#123456".into() },
             Change::CreateProject { id: project, name: "Half".into(), tree: document(), turns: document() },
-            Change::PutMembership { project, member, role: Role::Owner },
+            Change::PutMembership { project, member, role: Role::Owner, invite: None },
             Change::CreateToken {
                 id: TokenId::from_uuid(SystemIds.uuid()),
                 hash: auth::hash(&token),

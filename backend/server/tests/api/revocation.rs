@@ -322,6 +322,158 @@ async fn the_turns_of_who_is_removed_are_stopped() {
     }
 }
 
+/// A link of a project: where it is, and its secret.
+async fn link(owner: &Api, project: &str, role: &str) -> (String, String) {
+    let links = format!("/api/v1/projects/{project}/invites");
+    let made = owner.post(&links, json!({"role": role})).await.json();
+    (format!("{links}/{}", made["id"].as_str().unwrap()), made["secret"].as_str().unwrap().into())
+}
+
+/// Somebody new by a link: a program of theirs, and their browser.
+async fn by_link(server: &TestServer, secret: &str, name: &str) -> (Api, Api) {
+    let body = json!({"secret": secret, "name": name});
+    let joined = server.stranger().post("/api/v1/join", body).await;
+    assert_eq!(joined.status, StatusCode::OK, "{}", joined.text);
+    let token = Some(joined.json()["token"].as_str().unwrap().to_owned());
+    (Api { token, ..server.stranger() }, browser_of(server, joined.cookie()))
+}
+
+/// How many people the list says would go with a link.
+async fn members_by(owner: &Api, link: &str) -> u64 {
+    let (links, id) = link.rsplit_once('/').unwrap();
+    let listed = owner.get(links).await.json();
+    let found = listed.as_array().unwrap().iter().find(|link| link["id"] == id).unwrap();
+    found["members"].as_u64().unwrap()
+}
+
+/// [A18] A link that is revoked with those who came by it closes their sockets and stops their turns; who came by
+/// another link, and whose role an owner has set, goes on.
+#[tokio::test]
+async fn revoking_a_link_can_end_what_it_gave() {
+    let server = TestServer::with(slowly).await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let address = format!("{project}/{id}");
+    let (leaked, leaked_secret) = link(&ada, &project, "editor").await;
+    let (other, other_secret) = link(&ada, &project, "editor").await;
+    let (bob, bobs_browser) = by_link(&server, &leaked_secret, "Bob").await;
+    let (mallory, _) = by_link(&server, &leaked_secret, "Mallory").await;
+    let (dora, _) = by_link(&server, &leaked_secret, "Dora").await;
+    let (eve, _) = by_link(&server, &other_secret, "Eve").await;
+    let member = |id: String| format!("/api/v1/projects/{project}/members/{id}");
+    assert_eq!(members_by(&ada, &leaked).await, 3);
+    // An owner has decided about Dora, also by leaving her what the link gave her.
+    let kept = ada.patch(&member(id_of(&dora).await), json!({"role": "editor"})).await;
+    assert_eq!(kept.status, StatusCode::OK, "{}", kept.text);
+    assert_eq!((members_by(&ada, &leaked).await, members_by(&ada, &other).await), (2, 1));
+
+    let mut bobs = bob.socket().await;
+    bobs.join(&address, bob.token()).await;
+    let path = format!("/sync/{project}/{id}?token={}", mallory.token());
+    let mut plain = Socket::open(&server.url, &path, &[]).await.unwrap();
+    plain.send(vec![0, 0, 1, 0]).await;
+    plain.next().await.unwrap();
+    let mut typing = Vec::new();
+    for who in [&eve, &dora] {
+        let mut socket = who.socket().await;
+        let text = socket.join(&address, who.token()).await;
+        socket.sync(&address, SyncMessage::Update(&text.insert(0, "before "))).await;
+        assert!(socket.wait_for(&address, status).await);
+        typing.push((socket, text));
+    }
+    let turns = format!("/api/v1/projects/{project}/turns");
+    let mut started = Vec::new();
+    for by in [&bob, &mallory, &eve] {
+        let turn = by.post(&turns, json!({"prompt": "write a long story", "document": id})).await;
+        assert_eq!(turn.status, StatusCode::CREATED, "{}", turn.text);
+        started.push(format!("{turns}/{}", turn.json()["turn"]["id"].as_str().unwrap()));
+    }
+
+    let with_members = format!("{leaked}?members=remove");
+    eve.delete(&with_members).await.expect_problem(403, "no_access");
+    for query in ["members=keep", "members", "who=remove", "members=remove&also=that"] {
+        ada.delete(&format!("{leaked}?{query}")).await.expect_problem(400, "bad_request");
+    }
+    assert_eq!(members_by(&ada, &leaked).await, 2, "nothing has happened yet");
+    assert_eq!(ada.delete(&with_members).await.status, StatusCode::NO_CONTENT);
+
+    assert_eq!(bobs.wait_for(&address, closed).await, "no_access");
+    plain.expect_close(4403).await;
+    bob.get(&format!("/api/v1/projects/{project}")).await.expect_problem(404, "project_not_found");
+    for turn in &started[..2] {
+        assert_eq!(ada.get(turn).await.json()["status"], "interrupted");
+    }
+    let on = ada.get(&started[2]).await.json();
+    assert!(["queued", "running"].contains(&on["status"].as_str().unwrap()), "{on}");
+    for (socket, text) in &mut typing {
+        socket.sync(&address, SyncMessage::Update(&text.insert(0, "after "))).await;
+        assert!(socket.wait_for(&address, status).await, "they go on where they were");
+    }
+    let tree = ada.socket().await.join(&project, ada.token()).await;
+    let mut names: Vec<_> = tree.map("members").as_object().unwrap().values().cloned().collect();
+    names.sort_by_key(|member| member["name"].to_string());
+    let names: Vec<_> = names.iter().map(|member| member["name"].as_str().unwrap()).collect();
+    assert_eq!(names, ["Ada", "Dora", "Eve"]);
+
+    let body = json!({"secret": leaked_secret});
+    bobs_browser.post("/api/v1/join", body).await.expect_problem(410, "invite_invalid");
+    assert_eq!(ada.delete(&with_members).await.status, StatusCode::NO_CONTENT, "once more is no harm");
+    let again = bobs_browser.post("/api/v1/join", json!({"secret": other_secret})).await;
+    assert_eq!(again.status, StatusCode::OK, "{}", again.text);
+    assert_eq!(members_by(&ada, &other).await, 2);
+}
+
+/// [A18] Revoking a link closes the door without emptying the room; that may be asked for later. Whoever came by
+/// several links counts for the one their role came by.
+#[tokio::test]
+async fn a_revoked_link_leaves_those_inside_until_asked() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let address = format!("{project}/{id}");
+    let (reading, reading_secret) = link(&ada, &project, "viewer").await;
+    let (writing, writing_secret) = link(&ada, &project, "editor").await;
+    let (_, bobs_browser) = by_link(&server, &reading_secret, "Bob").await;
+    let joined = bobs_browser.post("/api/v1/join", json!({"secret": writing_secret})).await;
+    let bob = Api { token: Some(joined.json()["token"].as_str().unwrap().into()), ..server.stranger() };
+    let mut socket = bob.socket().await;
+    let text = socket.join(&address, bob.token()).await;
+    assert_eq!((members_by(&ada, &reading).await, members_by(&ada, &writing).await), (0, 1));
+
+    assert_eq!(ada.delete(&format!("{reading}?members=remove")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(ada.delete(&writing).await.status, StatusCode::NO_CONTENT);
+    socket.sync(&address, SyncMessage::Update(&text.insert(0, "still here"))).await;
+    assert!(socket.wait_for(&address, status).await);
+    assert_eq!(members_by(&ada, &writing).await, 1);
+
+    assert_eq!(ada.delete(&format!("{writing}?members=remove")).await.status, StatusCode::NO_CONTENT);
+    assert_eq!(socket.wait_for(&address, closed).await, "no_access");
+    assert_eq!(members_by(&ada, &writing).await, 0);
+}
+
+/// [A13] [A18] Whoever revokes a link stays, also where they came by it, and so a project keeps an owner.
+#[tokio::test]
+async fn nobody_takes_themselves_out_by_a_link() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let (owners, secret) = link(&ada, &project, "owner").await;
+    let (cleo, _) = by_link(&server, &secret, "Cleo").await;
+    let (dave, _) = by_link(&server, &secret, "Dave").await;
+    assert_eq!((members_by(&ada, &owners).await, members_by(&cleo, &owners).await), (2, 1));
+    let id = id_of(&ada).await;
+    let ada_out = cleo.delete(&format!("/api/v1/projects/{project}/members/{id}")).await;
+    assert_eq!(ada_out.status, StatusCode::NO_CONTENT);
+
+    let with_members = format!("{owners}?members=remove");
+    for _ in 0..2 {
+        assert_eq!(cleo.delete(&with_members).await.status, StatusCode::NO_CONTENT);
+    }
+    let here = format!("/api/v1/projects/{project}");
+    dave.get(&here).await.expect_problem(404, "project_not_found");
+    assert_eq!(cleo.get(&here).await.json()["role"], "owner");
+    dave.delete(&with_members).await.expect_problem(404, "project_not_found");
+}
+
 /// [S26] A person has only so many sockets; others open theirs.
 #[tokio::test]
 async fn a_person_has_only_so_many_sockets() {

@@ -34,8 +34,8 @@ const INSERT_PROJECT: &str = "
 const RENAME_PROJECT: &str = "update projects set name = $2 where id = $1";
 
 const PUT_MEMBERSHIP: &str = "
-    insert into memberships (project, member, role, created_at) values ($1, $2, $3, $4)
-    on conflict (project, member) do update set role = excluded.role";
+    insert into memberships (project, member, role, created_at, invite) values ($1, $2, $3, $4, $5)
+    on conflict (project, member) do update set role = excluded.role, invite = excluded.invite";
 const DELETE_MEMBERSHIP: &str = "delete from memberships where project = $1 and member = $2";
 
 const INSERT_INVITE: &str = "
@@ -182,11 +182,12 @@ pub(super) async fn apply(
             let done = run(connection, query(RENAME_PROJECT, id.as_bytes()).bind(name)).await?;
             expect_project(&done, *id)?;
         }
-        Change::PutMembership { project, member, role } => {
+        Change::PutMembership { project, member, role, invite } => {
             let upsert = query(PUT_MEMBERSHIP, project.as_bytes())
                 .bind(member.as_bytes().as_slice())
                 .bind(role.as_str())
-                .bind(now);
+                .bind(now)
+                .bind(invite.as_ref().map(|id| id.as_bytes().as_slice()));
             run(connection, upsert).await?;
         }
         Change::DeleteMembership { project, member } => {

@@ -25,16 +25,16 @@ use crate::{Health, Store};
 const COUNT_QUARANTINE: &str = "select count(*), coalesce(sum(length(bytes)), 0) from quarantine";
 const PROJECT: &str = "select id, name, tree, turns, created_at from projects where id = $1";
 const PROJECTS_OF: &str = "
-    select p.id, p.name, p.tree, p.turns, p.created_at, m.project, m.member, m.role, m.created_at
+    select p.id, p.name, p.tree, p.turns, p.created_at, m.project, m.member, m.role, m.created_at, m.invite
     from memberships m join projects p on p.id = m.project
     where m.member = $1 order by m.created_at desc, p.id desc";
 const MEMBER: &str = "select id, name, color, created_at from members where id = $1";
 const MEMBERS_OF: &str = "
-    select u.id, u.name, u.color, u.created_at, m.project, m.member, m.role, m.created_at
+    select u.id, u.name, u.color, u.created_at, m.project, m.member, m.role, m.created_at, m.invite
     from memberships m join members u on u.id = m.member
     where m.project = $1 order by m.created_at, u.id";
 const MEMBERSHIP: &str = "
-    select project, member, role, created_at from memberships where project = $1 and member = $2";
+    select project, member, role, created_at, invite from memberships where project = $1 and member = $2";
 const SESSION_BY_HASH: &str = "
     select id, member, hash, created_at, last_seen_at, expires_at from sessions
     where hash = $1 and expires_at > $2";

@@ -39,6 +39,7 @@ pub(super) fn membership(columns: &mut Columns<'_>) -> Result<Membership, StoreE
         member: columns.id(MemberId::from_slice)?,
         role: columns.role()?,
         created_at: columns.time()?,
+        invite: columns.optional_id(InviteId::from_slice)?,
     })
 }
 

@@ -28,7 +28,7 @@ async fn a_project_has_replicas_and_members() {
         let bob = world.member("Bob").await;
         world
             .commit([
-                Change::PutMembership { project: id, member: bob, role: Role::Viewer },
+                Change::PutMembership { project: id, member: bob, role: Role::Viewer, invite: None },
                 Change::RenameMember { id: bob, name: "Robert".to_owned() },
                 Change::RenameProject { id, name: "Engines".to_owned() },
             ])
@@ -41,7 +41,8 @@ async fn a_project_has_replicas_and_members() {
 
         let joined = world.store.membership(id, bob).await.unwrap().unwrap().created_at;
         world.clock.advance(Duration::from_secs(1));
-        world.commit([Change::PutMembership { project: id, member: bob, role: Role::Editor }]).await.unwrap();
+        let role = Role::Editor;
+        world.commit([Change::PutMembership { project: id, member: bob, role, invite: None }]).await.unwrap();
         let place = world.store.membership(id, bob).await.unwrap().unwrap();
         assert_eq!((place.role, place.created_at), (Role::Editor, joined));
         let projects = world.store.projects_of(bob).await.unwrap();
@@ -66,7 +67,7 @@ async fn what_is_not_there_is_said() {
         assert_eq!(world.store.project(nowhere).await.unwrap(), None);
         let writes = [
             Change::RenameMember { id: nobody, name: "Nemo".to_owned() },
-            Change::PutMembership { project: nowhere, member: owner, role: Role::Owner },
+            Change::PutMembership { project: nowhere, member: owner, role: Role::Owner, invite: None },
             world.creating(nowhere, "main.rs").1,
             Change::UseInvite { id: InviteId::from_uuid(world.ids.uuid()) },
         ];
@@ -161,7 +162,7 @@ async fn a_link_for_three_lets_three_in() {
                     let name = format!("Guest {number}");
                     let changes = vec![
                         Change::CreateMember { id: member, name, color: "#112233".to_owned() },
-                        Change::PutMembership { project, member, role: Role::Editor },
+                        Change::PutMembership { project, member, role: Role::Editor, invite: Some(id) },
                         Change::UseInvite { id },
                     ];
                     (member, world.store.commit(Write::changes(changes)).await)
@@ -180,7 +181,30 @@ async fn a_link_for_three_lets_three_in() {
         }
         assert_eq!(joined, 3);
         assert_eq!(world.store.invite(id).await.unwrap().unwrap().uses, 3);
-        assert_eq!(world.store.members_of(project).await.unwrap().len(), 4);
+        let members = world.store.members_of(project).await.unwrap();
+        assert_eq!(members.len(), 4);
+        let by_link = members.iter().filter(|(_, place)| place.invite == Some(id));
+        assert_eq!(by_link.count(), 3, "everybody but the one who made the project");
+    })
+    .await;
+}
+
+/// A place in a project remembers the link that gave it, until somebody gives the role instead.
+#[tokio::test]
+async fn a_place_remembers_its_link() {
+    on_every_store(async |world| {
+        let (link, project) = invite(&world, None, None).await;
+        let member = world.member("Bob").await;
+        let put = |role, invite| Change::PutMembership { project, member, role, invite };
+        world.commit([put(Role::Editor, Some(link))]).await.unwrap();
+        assert_eq!(world.store.membership(project, member).await.unwrap().unwrap().invite, Some(link));
+        assert_eq!(world.store.projects_of(member).await.unwrap()[0].1.invite, Some(link));
+        world.commit([put(Role::Editor, None)]).await.unwrap();
+        assert_eq!(world.store.membership(project, member).await.unwrap().unwrap().invite, None);
+
+        let nothing = InviteId::from_uuid(world.ids.uuid());
+        let error = world.commit([put(Role::Editor, Some(nothing))]).await.unwrap_err();
+        assert!(matches!(error, StoreError::NotFound { .. }), "{error}");
     })
     .await;
 }

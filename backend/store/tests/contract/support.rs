@@ -68,9 +68,12 @@ impl World {
             tree: DocumentId::from_uuid(self.ids.uuid()),
             turns: DocumentId::from_uuid(self.ids.uuid()),
         };
-        self.commit([project, Change::PutMembership { project: id, member, role: Role::Owner }])
-            .await
-            .unwrap();
+        self.commit([
+            project,
+            Change::PutMembership { project: id, member, role: Role::Owner, invite: None },
+        ])
+        .await
+        .unwrap();
         (id, member)
     }
 

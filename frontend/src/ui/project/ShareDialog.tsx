@@ -11,6 +11,7 @@ import { cx } from "../parts/cx.ts";
 import { Problem } from "../parts/Failure.tsx";
 import { ago, until } from "../parts/time.ts";
 import { useSession, useSessionState } from "./context.ts";
+import { RevokeDialog } from "./RevokeDialog.tsx";
 
 const HOUR = 3600;
 const DAY = 24 * HOUR;
@@ -91,9 +92,12 @@ function Content() {
       setTold(explain(error));
     }
   }, [session]);
+  // Whoever comes or goes changes how many came by a link.
+  const people = useSessionState((state) => [...state.members.keys()].join());
+  // biome-ignore lint/correctness/useExhaustiveDependencies: `people` says when to ask again
   useEffect(() => {
     void load();
-  }, [load]);
+  }, [load, people]);
 
   const make = async () => {
     setBusy(true);
@@ -107,9 +111,9 @@ function Content() {
       setBusy(false);
     }
   };
-  const revoke = async (invite: string) => {
+  const revoke = async (invite: string, members: "keep" | "remove") => {
     try {
-      await api.revokeInvite(session.id, invite);
+      await api.revokeInvite(session.id, invite, members);
       await load();
     } catch (error) {
       setTold(explain(error));
@@ -238,8 +242,9 @@ function Invites({
   onRevoke,
 }: {
   invites: Invite[] | null;
-  onRevoke: (invite: string) => void;
+  onRevoke: (invite: string, members: "keep" | "remove") => void;
 }) {
+  const [asked, setAsked] = useState<string | null>(null);
   const live = invites?.filter((invite) => !invite.revoked) ?? [];
   if (live.length === 0) return null;
   return (
@@ -271,12 +276,21 @@ function Invites({
                 label="Revoke this link"
                 icon={Trash2}
                 className="hover:text-danger"
-                onClick={() => onRevoke(invite.id)}
+                onClick={() => {
+                  if (invite.members > 0) setAsked(invite.id);
+                  else onRevoke(invite.id, "keep");
+                }}
               />
             </li>
           );
         })}
       </ul>
+      <RevokeDialog
+        key={asked}
+        invite={live.find((invite) => invite.id === asked) ?? null}
+        onRevoke={onRevoke}
+        onClose={() => setAsked(null)}
+      />
     </section>
   );
 }

@@ -112,6 +112,7 @@ pub(super) const ROWS: &[(&str, Expected)] = &[
     ("GET /api/v1/projects/{project}/invites", writers("200")),
     ("POST /api/v1/projects/{project}/invites", owners("201")),
     ("DELETE /api/v1/projects/{project}/invites/{invite}", owners("204")),
+    ("DELETE /api/v1/projects/{project}/invites/{invite} (and who came by it)", owners("204")),
     (
         "DELETE /api/v1/projects/{project}/invites/{invite} (another project's)",
         owners("404 invite_not_found"),
@@ -182,6 +183,9 @@ pub(super) async fn ask(stage: &Stage, what: &str, who: &Api) -> String {
         };
         let invite = by.post(&format!("/api/v1/projects/{project}/invites"), json!({"role": "viewer"})).await;
         path = path.replace("{invite}", invite.json()["id"].as_str().unwrap());
+    }
+    if what.ends_with("(and who came by it)") {
+        path.push_str("?members=remove");
     }
     if template.contains("{member}") {
         let member = if is_elsewhere {
