@@ -90,6 +90,10 @@ export class ProjectSession {
       onSynced: ({ state }) => {
         if (state) this.onTreeSynced();
       },
+      onClose: ({ event }) => {
+        // The socket's own end has a code of its own; 1000 stands for the tree alone, as when we are taken out.
+        if (event.code === 1000 && this.socket.status === "connected") void this.checkAccess("");
+      },
       onStateless: ({ payload }) => this.rpc.receive(payload),
       onAwarenessChange: () => this.peerFrame.schedule(),
     });
