@@ -1,7 +1,7 @@
 //! Copying a database while it is in use, and putting a copy back.
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use sqlx::{ConnectOptions as _, Connection as _, SqliteConnection};
@@ -186,12 +186,13 @@ async fn set_aside(database: &Path, now: OffsetDateTime) -> Result<PathBuf, Back
     };
     fs::hard_link(database, &kept).map_err(failed(&kept))?;
     let (log, kept_log) = (beside(database, "-wal"), beside(&kept, "-wal"));
-    if log.exists() {
-        fs::rename(&log, &kept_log).map_err(failed(&log))?;
-    }
     let index = beside(database, "-shm");
-    if index.exists() {
-        fs::remove_file(&index).map_err(failed(&index))?;
+    // A connection that is just being closed may take both away, and what is in the log goes into the database.
+    for (file, outcome) in [(&log, fs::rename(&log, &kept_log)), (&index, fs::remove_file(&index))] {
+        match outcome {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(failed(file)(error)),
+            _ => {}
+        }
     }
     Ok(kept)
 }

@@ -14,12 +14,14 @@ pub(crate) mod verify;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{AssertSqlSafe, Connection as _, SqliteConnection, SqlitePool};
 use time::OffsetDateTime;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::debug;
 
 use ensemble_protocol::id::DocumentId;
@@ -32,7 +34,7 @@ use crate::record::Recovery;
 use crate::write::{Change, Committed, Write};
 
 pub(crate) use self::open::open_alone;
-use self::open::{Durability, Files, Home};
+use self::open::{Durability, Files, Home, READER_TIMEOUT};
 use self::prune::{Move, Pruner, Wanted};
 pub(crate) use self::read::count_quarantine;
 pub(crate) use self::row::store_error;
@@ -40,6 +42,8 @@ use self::row::{is_disk_failure, to_micros};
 
 /// Connections that read. Reads are short and the disk is shared, so a few are enough.
 const READERS: u32 = 4;
+/// How long to wait before asking again for a reader that is at work.
+const READER_RETRY: Duration = Duration::from_millis(20);
 
 /// A store in one SQLite file.
 ///
@@ -126,9 +130,26 @@ impl SqliteStore {
     /// As [`backup::create`](crate::backup::create), but it works even when the database file has been
     /// removed from its folder: a way to save what this process still has open.
     pub async fn backup(&self, file: impl AsRef<Path>) -> Result<Backup, BackupError> {
-        // A connection of its own from here on, for those of the pool may not even write to other files.
-        let connection = self.readers.acquire().await.map_err(store_error)?.detach();
-        crate::backup::copy_out(connection, file.as_ref()).await
+        crate::backup::copy_out(self.detached_reader().await?, file.as_ref()).await
+    }
+
+    /// A connection of its own from here on, for those of the pool may not even write to other files.
+    async fn detached_reader(&self) -> Result<SqliteConnection, StoreError> {
+        let until = Instant::now() + READER_TIMEOUT;
+        loop {
+            // One that is open first: where the file was removed no other can be opened.
+            if let Some(idle) = self.readers.try_acquire() {
+                return Ok(idle.detach());
+            }
+            match self.readers.acquire().await {
+                Ok(connection) => return Ok(connection.detach()),
+                Err(error) if self.readers.size() == 0 || Instant::now() >= until => {
+                    return Err(store_error(error));
+                }
+                // Those that are open are at work.
+                Err(_) => tokio::time::sleep(READER_RETRY).await,
+            }
+        }
     }
 }
 

@@ -16,7 +16,7 @@ use crate::error::StoreError;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long a read waits for a free connection.
-const READER_TIMEOUT: Duration = Duration::from_secs(10);
+pub(super) const READER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Statements each connection keeps prepared: more than there are.
 const STATEMENTS: usize = 128;
