@@ -5,6 +5,9 @@
 //! So each room writes down the update it is about to apply, in a slot of a small file, and empties the
 //! slot afterwards. Nothing waits for the disk: what is written survives the death of the process, and a
 //! power failure ends no process because of an update.
+//!
+//! A process can also be killed from outside while it happens to apply an update of somebody honest. The file
+//! cannot tell, so the first death is only noted, and the note stays in the file of the runs that follow.
 
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -29,6 +32,9 @@ const STATE: usize = 48;
 
 /// The state of a slot whose update is being applied.
 const BUSY: u8 = 1;
+
+/// The state of a slot that notes an update an earlier process died at.
+const NOTED: u8 = 2;
 
 /// Where the check stands: all eight-byte words before it, combined.
 const CHECK: usize = 56;
@@ -76,6 +82,15 @@ impl InFlight {
     /// Nothing when there is no such file, or when the machine was started anew since: then it was not an
     /// update that ended the process, and what the disk kept of the file may be old.
     pub fn read(path: impl AsRef<Path>) -> io::Result<Vec<(DocumentId, Hash)>> {
+        Self::slots_in(path.as_ref(), BUSY)
+    }
+
+    /// What processes before the last one had died at, as far as [`note`](Self::note) was told.
+    pub fn noted(path: impl AsRef<Path>) -> io::Result<Vec<(DocumentId, Hash)>> {
+        Self::slots_in(path.as_ref(), NOTED)
+    }
+
+    fn slots_in(path: &Path, state: u8) -> io::Result<Vec<(DocumentId, Hash)>> {
         let mut bytes = Vec::new();
         match File::open(path) {
             Ok(file) => file.take((MOST_SLOTS * SLOT_BYTES) as u64).read_to_end(&mut bytes)?,
@@ -87,7 +102,7 @@ impl InFlight {
         if *first != head() {
             return Ok(Vec::new());
         }
-        Ok(slots.iter().filter_map(decode).collect())
+        Ok(slots.iter().filter_map(|slot| decode(slot, state)).collect())
     }
 
     /// Makes the file anew, empty.
@@ -101,8 +116,18 @@ impl InFlight {
         Ok(Self(Arc::new(Shared { file, slots, told: AtomicBool::new(false) })))
     }
 
+    /// Notes for the next processes that one died at this update.
+    pub fn note(&self, document: DocumentId, hash: Hash) -> io::Result<()> {
+        let number = self.place(document)?;
+        self.0.file.write_all_at(&encode(document, hash, NOTED), offset(number))
+    }
+
     /// A slot for a room, to be kept as long as the room is open.
     pub fn slot(&self, document: DocumentId) -> io::Result<Slot> {
+        Ok(Slot { file: self.clone(), number: self.place(document)?, document })
+    }
+
+    fn place(&self, document: DocumentId) -> io::Result<usize> {
         let mut slots = self.0.lock();
         let free = slots.used.iter().skip(1).position(Option::is_none).map(|found| found + 1);
         let number = free.unwrap_or(slots.used.len());
@@ -113,8 +138,7 @@ impl InFlight {
             Some(number) => slots.used[number] = entry,
             None => slots.used.push(entry),
         }
-        drop(slots);
-        Ok(Slot { file: self.clone(), number, document })
+        Ok(number)
     }
 
     /// What is being applied or loaded now; also by rooms that died of it within this process.
@@ -165,7 +189,7 @@ pub struct Slot {
 impl Slot {
     /// Writes down that the update with this hash is about to be applied.
     pub fn begin(&mut self, hash: Hash) {
-        self.file.0.write(&encode(self.document, hash), offset(self.number));
+        self.file.0.write(&encode(self.document, hash, BUSY), offset(self.number));
         self.set(Some(hash));
     }
 
@@ -213,18 +237,18 @@ fn head() -> [u8; SLOT_BYTES] {
     head
 }
 
-fn encode(document: DocumentId, hash: Hash) -> [u8; SLOT_BYTES] {
+fn encode(document: DocumentId, hash: Hash, state: u8) -> [u8; SLOT_BYTES] {
     let mut slot = [0; SLOT_BYTES];
     slot[..16].copy_from_slice(document.as_bytes());
     slot[16..STATE].copy_from_slice(&hash.0);
-    slot[STATE] = BUSY;
+    slot[STATE] = state;
     let check = check(&slot);
     slot[CHECK..].copy_from_slice(&check.to_le_bytes());
     slot
 }
 
-fn decode(slot: &[u8; SLOT_BYTES]) -> Option<(DocumentId, Hash)> {
-    if slot[STATE] != BUSY || slot[CHECK..] != check(slot).to_le_bytes() {
+fn decode(slot: &[u8; SLOT_BYTES], state: u8) -> Option<(DocumentId, Hash)> {
+    if slot[STATE] != state || slot[CHECK..] != check(slot).to_le_bytes() {
         return None;
     }
     Some((DocumentId::from_slice(&slot[..16])?, Hash(slot[16..STATE].try_into().ok()?)))
@@ -293,6 +317,24 @@ mod tests {
         successor.begin(Hash([7; 32]));
         file.forget(dying);
         assert_eq!(file.now(), [(dying, Hash([7; 32]))], "a room that lives is not forgotten");
+    }
+
+    #[test]
+    fn a_note_stays_and_disturbs_no_room() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("in-flight");
+        let ids = SeededIds::new(5);
+        let file = InFlight::open(&path).unwrap();
+        let one = document(&ids);
+        file.note(one, Hash([1; 32])).unwrap();
+        let mut slot = file.slot(one).unwrap();
+        slot.begin(Hash([2; 32]));
+        assert_eq!(InFlight::read(&path).unwrap(), [(one, Hash([2; 32]))]);
+        assert_eq!(file.now(), [(one, Hash([2; 32]))]);
+        slot.end();
+        file.forget(one);
+        assert_eq!(InFlight::read(&path).unwrap(), []);
+        assert_eq!(InFlight::noted(&path).unwrap(), [(one, Hash([1; 32]))]);
     }
 
     #[test]

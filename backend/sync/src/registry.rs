@@ -269,18 +269,29 @@ impl RoomRegistry {
 
     /// Deals with what the last process was at when it died, and writes down from now on what this one is at.
     ///
-    /// An update that was being applied is not taken again; a document that was being loaded has failed to.
+    /// An update that was being applied each time two processes died is not taken again. One such death is no
+    /// proof: a process that is killed from outside is often at an update of somebody honest, who would lose it.
+    /// A document that was being loaded has failed to.
     pub fn remember_in_flight(&self, file: &Path) -> std::io::Result<()> {
-        for (document, hash) in InFlight::read(file)? {
+        let noted = InFlight::noted(file)?;
+        let died_at = InFlight::read(file)?;
+        let in_flight = InFlight::open(file)?;
+        let mut notes: VecDeque<_> = noted.iter().copied().collect();
+        for (document, hash) in died_at {
             tracing::error!(document.id = %document, "the last run of the server died at work on a document");
             if hash == InFlight::LOADING {
                 self.shared.died_loading.lock().insert(document);
-            } else {
+            } else if noted.contains(&(document, hash)) {
                 self.suspect(document, hash);
+            } else {
+                notes.push_back((document, hash));
             }
         }
+        for (document, hash) in notes.iter().rev().take(limits::SUSPECTS).rev() {
+            in_flight.note(*document, *hash)?;
+        }
         // Set once, before the first room opens.
-        let _ = self.shared.in_flight.set(InFlight::open(file)?);
+        let _ = self.shared.in_flight.set(in_flight);
         Ok(())
     }
 

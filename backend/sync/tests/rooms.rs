@@ -692,7 +692,7 @@ async fn a_damaged_document_opens_for_reading() {
     assert!(matches!(room.write(write).await, Err(RoomError::Damaged(_))));
 }
 
-/// [S16] An update that took the process with it is not taken by the next one.
+/// [S16] An update that took two processes with it is not taken again.
 #[tokio::test]
 async fn what_took_the_process_with_it_is_not_taken_again() {
     let mut world = World::new().await;
@@ -700,14 +700,21 @@ async fn what_took_the_process_with_it_is_not_taken_again() {
     let update = ada.edit(0, 0, "deadly");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("in-flight");
-    {
-        let died = InFlight::open(&file).unwrap();
+    for died_before in 0..2 {
+        // What a process leaves behind that dies while it applies the update: the notes it began with, and a slot.
+        let aside = folder.path().join("aside");
+        let died = InFlight::open(&aside).unwrap();
+        let head = std::fs::read(&aside).unwrap();
         let mut slot = died.slot(world.document).unwrap();
         slot.begin(ensemble_sync::document::bytes_hash(&update));
         std::mem::forget(slot);
+        let mut left = std::fs::read(&file).unwrap_or_else(|_| head.clone());
+        left.extend_from_slice(&std::fs::read(&aside).unwrap()[head.len()..]);
+        std::fs::write(&file, left).unwrap();
+        world.restart();
+        world.registry.remember_in_flight(&file).unwrap();
+        assert_eq!(InFlight::noted(&file).unwrap().len(), 1, "died {died_before} times before");
     }
-    world.restart();
-    world.registry.remember_in_flight(&file).unwrap();
     let mut eve = world.joined(30, 0).await;
     eve.say(PeerMessage::Update(update)).await;
     eve.until(|seen| seen.detached.is_some()).await;
@@ -717,6 +724,30 @@ async fn what_took_the_process_with_it_is_not_taken_again() {
     bob.type_at(0, "alive").await;
     bob.until(|seen| seen.statuses.len() > before).await;
     assert_eq!(world.text().await, "alive");
+}
+
+/// [S16] An update at which the process was killed from outside is taken when it comes again.
+#[tokio::test]
+async fn what_a_killed_process_was_at_is_taken() {
+    let mut world = World::new().await;
+    let ada = world.joined(10, 0).await;
+    let update = ada.edit(0, 0, "honest");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in-flight");
+    {
+        let killed = InFlight::open(&file).unwrap();
+        let mut slot = killed.slot(world.document).unwrap();
+        slot.begin(ensemble_sync::document::bytes_hash(&update));
+        std::mem::forget(slot);
+    }
+    world.restart();
+    world.registry.remember_in_flight(&file).unwrap();
+    let mut again = world.joined(10, 0).await;
+    let before = again.seen.statuses.len();
+    again.say(PeerMessage::Update(update)).await;
+    again.until(|seen| seen.statuses.len() > before).await;
+    assert_eq!(again.seen.statuses.last(), Some(&true));
+    assert_eq!(world.text().await, "honest");
 }
 
 /// [D22] A client that is ahead of a restored backup brings back what it lacks, agents' text too, once.
