@@ -98,8 +98,11 @@ pub(crate) async fn run(options: &HostileOptions, server: &ServerOptions) -> any
     let fixtures = Arc::new(frames::fixtures(&options.fixtures)?);
     println!("\nhostile: {} fixtures, then damaged frames, seed {seed}", fixtures.len());
     let folder = data_folder()?;
-    // With the limits it is shipped with: they are a part of what is tested.
-    let server = ServerOptions { env: Vec::new(), ..server.clone() };
+    // With the limits it is shipped with: they are a part of what is tested. But one: an attacker who comes back
+    // after every refusal would be told to come less often, and it is bytes that are tried here.
+    let env = ["ENSEMBLE_LIMIT_REQUESTS_PER_PERSON", "ENSEMBLE_LIMIT_REQUESTS_PER_ADDRESS"]
+        .map(|name| (name.to_owned(), "100000/1000000".to_owned()));
+    let server = ServerOptions { env: env.into(), ..server.clone() };
     let process = Process::server(&server, folder.path()).await?;
     let outcome = attack(options, &process, fixtures, seed).await;
     let stopped = process.stop().await;
@@ -128,7 +131,15 @@ pub(crate) async fn run(options: &HostileOptions, server: &ServerOptions) -> any
 /// Lines that no input may cause: a panic, a room that had to be replaced, a document that differs from its own
 /// snapshot.
 fn alarms(log: &str) -> Vec<&str> {
-    let signs = ["panicked", "is replaced", " died", "was not kept", "overflowed its stack"];
+    let signs = [
+        "panicked",
+        "is replaced",
+        " died",
+        "a reload gives",
+        "snapshot was not kept",
+        "does not give its document",
+        "overflowed its stack",
+    ];
     // What every request leaves has ids in it, and in time those spell anything.
     let told = |line: &&str| !line.contains(" INFO ") && !line.contains(" DEBUG ");
     log.lines().filter(told).filter(|line| signs.iter().any(|sign| line.contains(sign))).take(20).collect()
