@@ -5,7 +5,8 @@
 //! anybody saw of the turn, must be in its text before anybody has come back; the turn must be interrupted. Then
 //! people reconnect and resync as Yjs clients do, keeping what they have and typing on. Now and then one of them
 //! loses everything with the laptop: what was acknowledged must still be there, what was not may be gone. Sometimes
-//! the server is asked to stop instead of killed, or suspended and continued first, which must lose nothing either.
+//! the server is asked to stop instead of killed, which counts as no kill, or suspended and continued first; neither
+//! may lose anything.
 //! Every few kills all turns are rejected, which must leave what people typed and nothing else, and it goes on in
 //! another document.
 //!
@@ -35,7 +36,7 @@ use crate::server::{ServerOptions, data_folder};
 /// What is run.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct KillOptions {
-    /// How often the server is killed; with a disk that fails, how often that happens.
+    /// How often the server is killed (SIGKILL), stops not counted; with a disk that fails, how often that happens.
     #[arg(long, default_value_t = 30)]
     pub(crate) kills: usize,
     /// People who type.
@@ -173,7 +174,6 @@ pub(crate) async fn run(options: &KillOptions, server: &ServerOptions) -> anyhow
     }
     Ok(json!({
         "seed": seed,
-        "rounds": options.kills,
         "kills": figures.kills,
         "clients": options.clients,
         "seconds": began.elapsed().as_secs_f64(),
