@@ -49,6 +49,8 @@ pub const PRESENCE_INTERVAL: Duration = Duration::from_millis(50);
 pub const PRESENCE_ENTRY_INTERVAL: Duration = Duration::from_millis(100);
 /// An entry nobody renewed for so long is gone; clients renew every 15 s.
 pub const PRESENCE_EXPIRY: Duration = Duration::from_secs(30);
+/// The server renews its agents' entries so often: half of what clients wait.
+pub const PRESENCE_RENEWAL: Duration = Duration::from_secs(15);
 
 /// Largest next clock of a client: half of what Yjs can count, so that sums cannot overflow.
 pub const CLOCK_MAX: u32 = (1 << 31) - 1;

@@ -66,7 +66,8 @@ impl Anchor {
         match self {
             Self::Start => json!({ "tname": CONTENT, "assoc": -1 }),
             Self::After(unit) => {
-                json!({ "tname": CONTENT, "item": { "client": unit.client, "clock": unit.clock }, "assoc": -1 })
+                // An item says which text it is in, and this travels with every step of an agent's cursor.
+                json!({ "item": { "client": unit.client, "clock": unit.clock }, "assoc": -1 })
             }
         }
     }

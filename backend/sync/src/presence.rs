@@ -194,7 +194,6 @@ impl Presence {
                 "id": presence.agent,
                 "name": presence.name,
                 "color": presence.color,
-                "colorLight": format!("{}33", presence.color),
                 "kind": "agent",
             },
             "turn": presence.turn,
@@ -202,6 +201,10 @@ impl Presence {
             "cursor": cursor,
         })
         .to_string();
+        // Whoever announces what is seen already says nothing new.
+        if self.entries.get(&client).is_some_and(|entry| entry.state == state) {
+            return;
+        }
         // JavaScript peers take an unknown clock for 0, so the first state has 1.
         let clock = self.entries.get(&client).map_or(1, |entry| entry.clock + 1);
         self.put(client, Holder::Agent(agent.to_owned()), None, clock, state, now);
@@ -243,8 +246,17 @@ impl Presence {
         self.agents.values().any(|held| *held == client)
     }
 
-    /// Removes entries nobody renewed. Agents' stay: the server removes them itself.
+    /// Removes entries nobody renewed. Agents' stay, since the server removes them itself, and are renewed for
+    /// clients that forget what they do not hear of.
     pub fn expire(&mut self, now: Instant) {
+        for entry in self.entries.values_mut() {
+            if matches!(entry.holder, Holder::Agent(_)) && now - entry.renewed >= limits::PRESENCE_RENEWAL {
+                entry.clock += 1;
+                entry.renewed = now;
+                entry.news = true;
+                self.has_news = true;
+            }
+        }
         let expired: Vec<u64> = self
             .entries
             .iter()
@@ -374,6 +386,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::anchor::Anchor;
     use crate::room::Telling;
 
     fn peer(number: u128) -> PeerId {
@@ -399,6 +412,18 @@ mod tests {
             .iter()
             .map(|entry| (entry.client, entry.clock, serde_json::from_str(entry.state).unwrap()))
             .collect()
+    }
+
+    fn spark() -> AgentPresence {
+        AgentPresence {
+            agent: "agent".into(),
+            name: "Spark".into(),
+            color: "#00aa88".into(),
+            turn: TurnId::from_uuid(Uuid::from_u128(9)),
+            status: "writing",
+            cursor: None,
+            telling: Telling::Soon,
+        }
     }
 
     /// [P1] Presence carries the name of whoever is signed in.
@@ -466,22 +491,43 @@ mod tests {
         let mut presence = Presence::default();
         let now = Instant::now();
         presence.hear(peer(1), &identity(1, "Ada"), &message(5, 1, "{}"), now, |_| false).unwrap();
-        let agent = AgentPresence {
-            agent: "agent".into(),
-            name: "Spark".into(),
-            color: "#00aa88".into(),
-            turn: TurnId::from_uuid(Uuid::from_u128(9)),
-            status: "writing",
-            cursor: None,
-            telling: Telling::Soon,
-        };
-        presence.agent("agent", Some(&agent), now, || 77);
+        presence.agent("agent", Some(&spark()), now, || 77);
         tokio::time::advance(limits::PRESENCE_EXPIRY).await;
         presence.expire(Instant::now());
         assert_eq!(presence.len(), 1);
         assert!(presence.is_agent(77));
         presence.agent("agent", None, Instant::now(), || unreachable!("it has an id"));
         assert!(presence.is_empty());
+    }
+
+    /// [P4] Stock clients forget an entry that says nothing for 30 s, however long a model thinks.
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_stands_still_is_told_again_before_clients_forget_it() {
+        let mut presence = Presence::default();
+        presence.agent("agent", Some(&spark()), Instant::now(), || 77);
+        assert_eq!(told(&mut presence, Instant::now()).len(), 1);
+        let mut clocks = Vec::new();
+        for _ in 0..60 {
+            tokio::time::advance(std::time::Duration::from_secs(1)).await;
+            presence.expire(Instant::now());
+            clocks.extend(told(&mut presence, Instant::now()).iter().map(|(_, clock, _)| *clock));
+        }
+        assert_eq!(clocks, [2, 3, 4, 5]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_where_it_was_is_no_news() {
+        let mut presence = Presence::default();
+        let now = Instant::now();
+        presence.agent("agent", Some(&spark()), now, || 77);
+        assert_eq!(told(&mut presence, now).len(), 1);
+        presence.agent("agent", Some(&spark()), now, || unreachable!("it has an id"));
+        presence.hurry("agent");
+        assert_eq!(told(&mut presence, now), []);
+        let moved = AgentPresence { cursor: Some((Anchor::Start, Anchor::Start)), ..spark() };
+        presence.agent("agent", Some(&moved), now, || unreachable!("it has an id"));
+        presence.hurry("agent");
+        assert_eq!(told(&mut presence, now).len(), 1);
     }
 
     /// A clock that browsers cannot count further would make theirs throw when its entry goes.

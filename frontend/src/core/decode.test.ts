@@ -73,7 +73,7 @@ describe("decoding what comes from outside", () => {
     expect(decodePresence({})).toBeNull();
     expect(decodePresence({ user: { name: "nobody" } })).toBeNull();
     expect(decodePresence({ user: { id: "a", kind: "agent" }, status: "writing" })).toEqual({
-      user: { id: "a", name: "Agent", color: "#6b7280", colorLight: "#6b7280", kind: "agent" },
+      user: { id: "a", name: "Agent", color: "#6b7280", colorLight: "#6b728033", kind: "agent" },
       document: null,
       cursor: null,
       turn: null,

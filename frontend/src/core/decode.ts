@@ -289,7 +289,7 @@ export function decodePresence(value: unknown): PresenceState | null {
       id,
       name: displayName(user.name, user.kind === "agent" ? "Agent" : "Guest"),
       color: main,
-      colorLight: color(user.colorLight, main),
+      colorLight: color(user.colorLight, /^#[0-9a-f]{6}$/i.test(main) ? `${main}33` : main),
       kind: user.kind === "agent" ? "agent" : "person",
     },
     document: optionalText(from, "document"),

@@ -105,7 +105,7 @@ async fn texts_are_replaced_as_a_turn() {
     let seen = turns.map("turns")[turn].clone();
     assert_eq!((&seen["status"], &seen["agent_name"]), (&json!("done"), &json!("Ada's token")), "{seen}");
     assert_eq!(seen["hunks"]["1"]["state"], "applied", "{seen}");
-    assert_eq!(seen["hunks"]["1"]["anchor"]["tname"], "content");
+    assert_eq!(seen["hunks"]["1"]["anchor"]["assoc"], -1);
     let shown = ada.get(&format!("/api/v1/projects/{project}/turns/{turn}")).await.json();
     assert_eq!((&shown["agent"], &shown["review"]), (&json!("token:Ada's token"), &json!("open")), "{shown}");
     assert!(shown["finished_at"].is_string());
