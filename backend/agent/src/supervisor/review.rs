@@ -2,7 +2,9 @@
 //!
 //! The decision is about hunks. Their states are committed with what they mean for their document, one document
 //! after the other, so a crash in between leaves a turn of which some hunks are decided, and deciding again does
-//! the rest. What is decided about the turn follows from its hunks.
+//! the rest. What is decided about the turn follows from its hunks. Documents return and move before the states
+//! of their hunks are committed, and go after that, when it can be seen whether they are empty; so of hunks that
+//! are decided already, those are looked at again whose document is there and should not be.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -173,10 +175,17 @@ impl Supervisor {
         // What was applied is in the document as it is: only what was rejected has to come back.
         let (moving, staying): (Vec<HunkRecord>, Vec<HunkRecord>) =
             chosen.cloned().partition(|hunk| verdict == Verdict::Undo || hunk.state == HunkState::Rejected);
-        let mut decided =
-            Decision { supervisor: self, record: &record, member, verdict, state }.carry_out(moving).await?;
+        let again = hunks.iter().filter(|hunk| hunk.state == state).filter(|hunk| match choice {
+            Choice::All => true,
+            Choice::Open => false,
+            Choice::Hunks(named) => named.contains(&hunk.hunk),
+        });
+        let again: Vec<HunkRecord> = again.cloned().collect();
+        let decision = Decision { supervisor: self, record: &record, member, verdict, state };
+        let (mut decided, failed) = decision.carry_out(moving, again).await?;
         decided.extend(staying.into_iter().map(|hunk| HunkRecord { state, ..hunk }));
-        self.finish_review(&record, hunks, decided, state).await
+        let changed = self.finish_review(&record, hunks, decided, state).await?;
+        failed.map_or(Ok(changed), Err)
     }
 
     /// Commits what became of the hunks and what that says about the turn.
@@ -233,48 +242,73 @@ struct Decision<'a> {
 }
 
 impl Decision<'_> {
-    /// Makes the documents what the decision says, and gives the hunks as they are then. A hunk that made, moved
-    /// or deleted a document which cannot be put back is left as it was.
-    async fn carry_out(&self, hunks: Vec<HunkRecord>) -> Result<Vec<HunkRecord>, AgentError> {
-        let mut hunks = self.bring_documents_back(hunks).await?;
-        let mut by_document: BTreeMap<DocumentId, Vec<usize>> = BTreeMap::new();
-        for (at, hunk) in hunks.iter_mut().enumerate() {
-            hunk.state = self.state;
-            if let Some(document) = hunk.document {
-                by_document.entry(document).or_default().push(at);
+    /// Makes the documents what the decision says, and gives the hunks whose records change, as they are then. A
+    /// hunk that made, moved or deleted a document which cannot be put back is left as it was. A document that
+    /// cannot be written leaves its hunks undecided and does not keep the others from following: then the first
+    /// failure is told as well. `again` are hunks that were decided like this before, perhaps not to the end.
+    async fn carry_out(
+        &self,
+        hunks: Vec<HunkRecord>,
+        again: Vec<HunkRecord>,
+    ) -> Result<(Vec<HunkRecord>, Option<AgentError>), AgentError> {
+        let (hunks, followed) = self.bring_documents_back(hunks).await?;
+        let mut by_document: BTreeMap<DocumentId, Vec<HunkRecord>> = BTreeMap::new();
+        let mut decided = Vec::new();
+        for hunk in hunks {
+            let hunk = HunkRecord { state: self.state, ..hunk };
+            match hunk.document {
+                Some(document) => by_document.entry(document).or_default().push(hunk),
+                None => decided.push(hunk),
             }
         }
-        for (document, at) in &by_document {
-            let theirs: Vec<HunkRecord> = at.iter().map(|at| hunks[*at].clone()).collect();
-            if !self.settle(*document, &theirs).await? {
+        let mut failed = None;
+        for (document, theirs) in &mut by_document {
+            for hunk in &*theirs {
+                self.move_document(hunk).await?;
+            }
+            match self.settle(*document, theirs, followed.contains(document)).await {
+                Ok(true) => {}
                 // Should the document return, its text is made to follow then.
-                for at in at {
-                    hunks[*at].reason.get_or_insert_with(|| GONE.to_owned());
+                Ok(false) => theirs.iter_mut().for_each(|hunk| {
+                    hunk.reason.get_or_insert_with(|| GONE.to_owned());
+                }),
+                Err(error) => {
+                    theirs.clear();
+                    failed.get_or_insert(error);
                 }
             }
         }
-        for hunk in &hunks {
-            self.move_document(hunk).await?;
+        let mut looked_at: BTreeMap<DocumentId, Vec<HunkRecord>> = BTreeMap::new();
+        for hunk in by_document.values().flatten().chain(&again) {
+            if let Some(document) = hunk.document {
+                looked_at.entry(document).or_default().push(hunk.clone());
+            }
         }
-        for (document, at) in &by_document {
+        for (document, theirs) in looked_at {
             match self.verdict {
-                Verdict::Undo if self.remove_if_only_ours(*document).await? => {
-                    for at in at {
-                        hunks[*at].reason = Some(WENT_WITH_IT.to_owned());
-                    }
+                Verdict::Undo if self.remove_if_only_ours(document).await? => {
+                    by_document.remove(&document);
+                    let reason = Some(WENT_WITH_IT.to_owned());
+                    decided
+                        .extend(theirs.into_iter().map(|hunk| HunkRecord { reason: reason.clone(), ..hunk }));
                 }
-                Verdict::Keep if at.iter().any(|at| hunks[*at].reason.as_deref() == Some(DELETED)) => {
-                    self.delete_again(*document).await?;
+                Verdict::Keep if theirs.iter().any(|hunk| hunk.reason.as_deref() == Some(DELETED)) => {
+                    self.delete_again(document).await?;
                 }
                 _ => {}
             }
         }
-        Ok(hunks)
+        decided.extend(by_document.into_values().flatten());
+        Ok((decided, failed))
     }
 
     /// Brings documents back that a hunk deleted, or that went when the hunks that made them were rejected. Gives
-    /// the hunks that can be decided about.
-    async fn bring_documents_back(&self, hunks: Vec<HunkRecord>) -> Result<Vec<HunkRecord>, AgentError> {
+    /// the hunks that can be decided about, and the documents in which others may have been decided about while
+    /// they were gone.
+    async fn bring_documents_back(
+        &self,
+        hunks: Vec<HunkRecord>,
+    ) -> Result<(Vec<HunkRecord>, BTreeSet<DocumentId>), AgentError> {
         let reason = match self.verdict {
             Verdict::Undo => DELETED,
             Verdict::Keep => WENT_WITH_IT,
@@ -291,14 +325,10 @@ impl Decision<'_> {
             if document.deleted_at.is_none() {
                 continue;
             }
-            match options.documents.restore(self.record.project, self.member, id).await {
-                // What was decided while it was gone holds for it, too.
-                Ok(()) => drop(self.ask(id, &[], Vec::new(), true).await?),
-                Err(error) => {
-                    let error: &dyn std::error::Error = &error;
-                    tracing::warn!(document.id = %id, error, "a document could not be brought back");
-                    unreachable.insert(id);
-                }
+            if let Err(error) = options.documents.restore(self.record.project, self.member, id).await {
+                let error: &dyn std::error::Error = &error;
+                tracing::warn!(document.id = %id, error, "a document could not be brought back");
+                unreachable.insert(id);
             }
         }
         let mut hunks = hunks;
@@ -306,36 +336,33 @@ impl Decision<'_> {
             let is_lost = hunk.document.is_some_and(|document| unreachable.contains(&document));
             !is_lost || hunk.reason.as_deref() != Some(reason)
         });
+        let was_gone = |hunk: &HunkRecord| {
+            hunk.reason.as_deref().is_some_and(|said| [DELETED, WENT_WITH_IT, GONE].contains(&said))
+        };
+        let followed = hunks.iter().filter(|hunk| was_gone(hunk)).filter_map(|hunk| hunk.document).collect();
         if self.verdict == Verdict::Keep {
             for hunk in &mut hunks {
                 hunk.reason.take_if(|said| said == WENT_WITH_IT || said == GONE);
             }
         }
-        Ok(hunks)
+        Ok((hunks, followed))
     }
 
     /// Makes a document's text follow, and commits the states with it; `false` when there is no such document any
-    /// more.
-    async fn settle(&self, document: DocumentId, hunks: &[HunkRecord]) -> Result<bool, AgentError> {
-        let ids: Vec<HunkId> = hunks.iter().map(|hunk| hunk.hunk).collect();
-        let changes = hunks.iter().map(|hunk| Change::PutHunk(Box::new(hunk.clone()))).collect();
-        self.ask(document, &ids, changes, false).await
-    }
-
-    async fn ask(
+    /// more. With `everything` it follows all decisions, not only this one.
+    async fn settle(
         &self,
         document: DocumentId,
-        hunks: &[HunkId],
-        changes: Vec<Change>,
+        hunks: &[HunkRecord],
         everything: bool,
     ) -> Result<bool, AgentError> {
         let review = ReviewWrite {
             turn: self.record.id,
-            hunks: hunks.to_vec(),
+            hunks: hunks.iter().map(|hunk| hunk.hunk).collect(),
             verdict: self.verdict,
             everything,
             member: self.member,
-            changes,
+            changes: hunks.iter().map(|hunk| Change::PutHunk(Box::new(hunk.clone()))).collect(),
             stop: CancellationToken::new(),
         };
         let mut tries = 0;
