@@ -4,6 +4,7 @@
 //! do is decided in one place for all formats, in [`stream`](crate::stream).
 
 mod blocks;
+mod fence;
 mod json;
 mod rewrite;
 mod tool;
@@ -14,6 +15,8 @@ use std::ops::Range;
 use crate::patch::Mode;
 use crate::position::Utf16Offset;
 pub(crate) use blocks::BlockParser;
+use fence::Fence;
+pub(crate) use fence::{OwnFences, fence_of};
 pub(crate) use rewrite::RewriteParser;
 pub(crate) use tool::ToolParser;
 pub(crate) use unified::UnifiedParser;
@@ -82,6 +85,8 @@ pub(crate) enum BlockToken {
         /// Whether its end was there; otherwise the answer broke off.
         complete: bool,
     },
+    /// The new text ends with a fence that may also have opened a block in it.
+    DoubtfulEnd,
     /// Something the format has no place for.
     Malformed {
         /// The line of the answer, counted from 1.
@@ -97,43 +102,6 @@ fn push(tokens: &mut Vec<BlockToken>, token: BlockToken) {
         (Some(BlockToken::Prose(before)), BlockToken::Prose(text))
         | (Some(BlockToken::New(before)), BlockToken::New(text)) => before.push_str(&text),
         (_, token) => tokens.push(token),
-    }
-}
-
-/// The backticks or tildes a line opens a code fence with.
-fn fence_of(line: &str) -> Option<&str> {
-    let trimmed = line.trim_start();
-    let mark = trimmed.chars().next().filter(|mark| matches!(mark, '`' | '~'))?;
-    let fence = &trimmed[..trimmed.len() - trimmed.trim_start_matches(mark).len()];
-    // Text in backticks within one line is not a fence.
-    (fence.len() >= 3 && !trimmed[fence.len()..].contains('`')).then_some(fence)
-}
-
-/// Follows the lines inside a code fence to its end.
-#[derive(Clone, Debug)]
-struct Fence {
-    mark: String,
-    /// Fences of the same length that were opened inside, with the name of a language.
-    nested: u32,
-}
-
-impl Fence {
-    fn new(mark: &str) -> Self {
-        Self { mark: mark.to_owned(), nested: 0 }
-    }
-
-    /// Whether a line closes the fence.
-    fn closes(&mut self, line: &str) -> bool {
-        let Some(mark) = fence_of(line).filter(|mark| mark.starts_with(self.mark.as_str())) else {
-            return false;
-        };
-        let is_bare = line.trim().len() == mark.len();
-        match (is_bare, self.nested) {
-            (false, _) => self.nested += 1,
-            (true, 0) => return true,
-            (true, _) => self.nested -= 1,
-        }
-        false
     }
 }
 

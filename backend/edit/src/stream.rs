@@ -78,11 +78,11 @@ impl EditStream {
             Format::Tool => Reader::Tool(ToolParser::new()),
             Format::Document { path } => {
                 engine.block_tokens(vec![BlockToken::File { path }]);
-                Reader::Rewrite(RewriteParser::new(engine.starts_fenced()))
+                Reader::Rewrite(RewriteParser::new(engine.starts_fenced(), engine.rewritten_fences()))
             }
             Format::Region { path, range } => {
                 engine.begin_region(&path, &range);
-                Reader::Rewrite(RewriteParser::new(engine.starts_fenced()))
+                Reader::Rewrite(RewriteParser::new(engine.starts_fenced(), engine.rewritten_fences()))
             }
         };
         Self { reader, engine }
@@ -94,7 +94,12 @@ impl EditStream {
             Reader::Patch(parser) => self.engine.tokens(parser.feed(text)),
             Reader::Codex(whole) => whole.push_str(text),
             Reader::Unified(parser) => self.engine.tokens(parser.feed(text)),
-            Reader::Blocks(parser) => self.engine.block_tokens(parser.feed(text)),
+            Reader::Blocks(parser) => {
+                for piece in text.split_inclusive('\n') {
+                    let tokens = parser.feed(piece, &mut |path| self.engine.own_fences(path));
+                    self.engine.block_tokens(tokens);
+                }
+            }
             Reader::Tool(parser) => self.engine.block_tokens(parser.feed(text)),
             Reader::Rewrite(parser) => self.engine.block_tokens(parser.feed(text)),
         }
@@ -109,7 +114,10 @@ impl EditStream {
             Reader::Patch(mut parser) => engine.tokens(parser.finish()),
             Reader::Codex(whole) => engine.finish_codex(&whole),
             Reader::Unified(parser) => engine.tokens(parser.finish()),
-            Reader::Blocks(parser) => engine.block_tokens(parser.finish()),
+            Reader::Blocks(parser) => {
+                let tokens = parser.finish(&mut |path| engine.own_fences(path));
+                engine.block_tokens(tokens);
+            }
             Reader::Tool(parser) => engine.block_tokens(parser.finish()),
             Reader::Rewrite(parser) => engine.block_tokens(parser.finish()),
         }

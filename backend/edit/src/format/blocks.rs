@@ -3,7 +3,8 @@
 //! A file is named by a line of its own right above the marks or the fence, by the fence itself, or by the
 //! tag. Further edits without a name mean the file before.
 
-use super::{BlockToken, Fence, fence_of, push};
+use super::fence::{Behind, FencedText};
+use super::{BlockToken, Fence, OwnFences, fence_of, push};
 use crate::patch::MAX_PATH_BYTES;
 
 /// What is looked for.
@@ -26,7 +27,7 @@ enum State {
     /// Between `=======` and `>>>>>>> REPLACE`.
     New,
     /// In a fence with a file.
-    File(Fence),
+    File(FencedText),
     /// In a `<file>` tag.
     FileTag,
     /// In an `<edit>` tag.
@@ -52,6 +53,9 @@ struct Edit {
     /// Whether any new text was handed on.
     has_text: bool,
 }
+
+/// Says what is known of code fences in the text of a path.
+pub(crate) type Known<'a> = &'a mut dyn FnMut(&str) -> Option<OwnFences>;
 
 /// The incremental reader.
 #[derive(Debug)]
@@ -90,45 +94,67 @@ impl BlockParser {
         }
     }
 
-    /// Takes more text and returns what it completed.
-    pub(crate) fn feed(&mut self, text: &str) -> Vec<BlockToken> {
+    /// Takes more text, no more than a line of it, and returns what it completed.
+    ///
+    /// Line by line, so that `known` speaks of the files as the lines before left them.
+    pub(crate) fn feed(&mut self, text: &str, known: Known<'_>) -> Vec<BlockToken> {
         let mut tokens = Vec::new();
         for piece in text.split_inclusive('\n') {
             self.partial.push_str(piece);
             if piece.ends_with('\n') {
                 let line = std::mem::take(&mut self.partial);
-                self.line(line, &mut tokens);
+                self.line(line, &mut tokens, known);
             }
         }
         tokens
     }
 
     /// Takes the end of the text.
-    pub(crate) fn finish(mut self) -> Vec<BlockToken> {
+    pub(crate) fn finish(mut self, known: Known<'_>) -> Vec<BlockToken> {
         let mut tokens = Vec::new();
         let line = std::mem::take(&mut self.partial);
         if !line.is_empty() {
-            self.line(line, &mut tokens);
+            self.line(line, &mut tokens, known);
+        }
+        loop {
+            match std::mem::replace(&mut self.state, State::Prose) {
+                State::File(text) => {
+                    let behind = text.finish(&mut tokens);
+                    self.lines_behind(behind, &mut tokens, known);
+                }
+                state => {
+                    self.state = state;
+                    break;
+                }
+            }
         }
         match &self.state {
-            State::New | State::File(_) | State::FileTag | State::EditNew(_) => {
+            State::New | State::FileTag | State::EditNew(_) => {
                 push(&mut tokens, BlockToken::End { complete: false });
             }
             State::Old { .. } | State::EditOld(_) => {
                 self.malformed("the answer ends inside of an old text", &mut tokens);
             }
             State::Edit(edit) => self.check_edit(edit, &mut tokens),
-            State::Prose | State::OtherFence(_) => {}
+            State::Prose | State::OtherFence(_) | State::File(_) => {}
         }
         self.flush_held(&mut tokens);
         tokens
     }
 
-    fn line(&mut self, line: String, tokens: &mut Vec<BlockToken>) {
+    /// Reads lines again that turned out to stand behind a file.
+    fn lines_behind(&mut self, lines: Vec<String>, tokens: &mut Vec<BlockToken>, known: Known<'_>) {
+        self.line_number = self.line_number.saturating_sub(u32::try_from(lines.len()).unwrap_or(u32::MAX));
+        for line in lines {
+            self.line(line, tokens, known);
+        }
+    }
+
+    fn line(&mut self, line: String, tokens: &mut Vec<BlockToken>, known: Known<'_>) {
         self.line_number = self.line_number.saturating_add(1);
         let trimmed = line.trim();
         match std::mem::replace(&mut self.state, State::Prose) {
-            State::Prose => self.prose_line(line, tokens),
+            State::Prose => self.prose_line(line, tokens, known),
             State::OtherFence(mut fence) => {
                 if !fence.closes(&line) {
                     self.state = State::OtherFence(fence);
@@ -154,14 +180,10 @@ impl BlockParser {
                     self.state = State::New;
                 }
             }
-            State::File(mut fence) => {
-                if fence.closes(&line) {
-                    push(tokens, BlockToken::End { complete: true });
-                } else {
-                    push(tokens, BlockToken::New(line));
-                    self.state = State::File(fence);
-                }
-            }
+            State::File(mut text) => match text.line(line, tokens) {
+                Some(behind) => self.lines_behind(behind, tokens, known),
+                None => self.state = State::File(text),
+            },
             State::FileTag => {
                 if trimmed == "</file>" {
                     push(tokens, BlockToken::End { complete: true });
@@ -176,7 +198,7 @@ impl BlockParser {
         }
     }
 
-    fn prose_line(&mut self, line: String, tokens: &mut Vec<BlockToken>) {
+    fn prose_line(&mut self, line: String, tokens: &mut Vec<BlockToken>, known: Known<'_>) {
         if let Some(fence) = &mut self.around
             && fence.closes(&line)
         {
@@ -199,7 +221,6 @@ impl BlockParser {
                 self.state = State::Edit(Edit { path, ..Edit::default() });
             }
         } else if let Some(mark) = fence_of(&line) {
-            let fence = Fence::new(mark);
             if self.kind == Kind::Replacements {
                 if self.held.iter().any(|held| fence_of(held).is_some()) {
                     self.flush_held(tokens);
@@ -208,19 +229,16 @@ impl BlockParser {
                 return;
             }
             let named = path_in_fence(&line);
-            if named.is_none() {
-                if let Some(path) = self.take_name(tokens) {
-                    push(tokens, BlockToken::File { path });
-                    self.state = State::File(fence);
-                    return;
-                }
-                push(tokens, BlockToken::Prose(line));
-                self.state = State::OtherFence(fence);
-                return;
+            if named.is_some() {
+                self.flush_held(tokens);
             }
-            self.flush_held(tokens);
-            push(tokens, BlockToken::File { path: named.unwrap_or_default() });
-            self.state = State::File(fence);
+            let Some(path) = named.or_else(|| self.take_name(tokens)) else {
+                self.state = State::OtherFence(Fence::new(mark));
+                push(tokens, BlockToken::Prose(line));
+                return;
+            };
+            self.state = State::File(FencedText::new(mark, known(&path), Behind::Files));
+            push(tokens, BlockToken::File { path });
         } else if path_in(trimmed).is_some() {
             self.flush_held(tokens);
             self.held.push(line);
@@ -374,7 +392,7 @@ fn tag_path(line: &str, name: &str) -> Option<Option<String>> {
 }
 
 /// The path a line consists of, but for the marks prose puts around a name.
-fn path_in(line: &str) -> Option<String> {
+pub(super) fn path_in(line: &str) -> Option<String> {
     let name = line.trim_start_matches('#').trim();
     let name = name.strip_suffix(':').unwrap_or(name);
     let name = name.trim_matches(['*', '`']);
@@ -406,10 +424,16 @@ mod tests {
     fn check(parser: fn() -> BlockParser, table: Vec<(&str, Vec<BlockToken>)>) {
         for (text, expected) in table {
             for step in [1, 2, 3, 7, 1000] {
-                let found = in_pieces(parser(), text, step, BlockParser::feed, BlockParser::finish);
+                let feed = |parser: &mut BlockParser, text: &str| parser.feed(text, &mut own_fences);
+                let finish = |parser: BlockParser| parser.finish(&mut own_fences);
+                let found = in_pieces(parser(), text, step, feed, finish);
                 assert_eq!(found, expected, "{text:?} by {step}");
             }
         }
+    }
+
+    fn own_fences(path: &str) -> Option<OwnFences> {
+        OwnFences::of(path, std::iter::once("a line"))
     }
 
     fn file(path: &str) -> BlockToken {
@@ -511,7 +535,31 @@ mod tests {
                 ("```rust:src/a.rs\nx\n```\n", vec![file("src/a.rs"), new("x\n"), DONE]),
                 (
                     "```md title=\"a.md\"\n```sh\nx\n```\ny\n```\n",
-                    vec![file("a.md"), new("```sh\nx\n```\ny\n"), DONE],
+                    vec![file("a.md"), new("```sh\nx\n```\ny\n"), BlockToken::DoubtfulEnd],
+                ),
+                (
+                    "a.md\n```md\n# A\n```\nls\n```\nx\n```\n\nb.txt\n```\ny\n```\n\nDone.\n",
+                    vec![
+                        file("a.md"),
+                        new("# A\n```\nls\n```\nx\n"),
+                        BlockToken::DoubtfulEnd,
+                        prose("\n"),
+                        file("b.txt"),
+                        new("y\n"),
+                        DONE,
+                        prose("\nDone.\n"),
+                    ],
+                ),
+                (
+                    "a.md\n```md\nx\n```\nb.md\n```md\ny\n```\n```\na line\n```\n",
+                    vec![
+                        file("a.md"),
+                        new("x\n"),
+                        BlockToken::DoubtfulEnd,
+                        file("b.md"),
+                        new("y\n```\n```\na line\n"),
+                        BlockToken::DoubtfulEnd,
+                    ],
                 ),
                 ("<file path=\"a\">\nx\n</file>\n", vec![file("a"), new("x\n"), DONE]),
                 ("a.rs\n```\nx\n", vec![file("a.rs"), new("x\n"), CUT]),

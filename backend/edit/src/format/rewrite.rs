@@ -1,6 +1,7 @@
 //! A text written anew: bare, or in one code fence.
 
-use super::{BlockToken, Fence, fence_of, push};
+use super::fence::{Behind, FencedText};
+use super::{BlockToken, OwnFences, fence_of, push};
 
 #[derive(Debug)]
 enum State {
@@ -8,7 +9,7 @@ enum State {
     Start,
     /// The answer is the text.
     Bare,
-    Fenced(Fence),
+    Fenced(FencedText),
     /// Behind the fence.
     Behind,
 }
@@ -21,15 +22,19 @@ pub(crate) struct RewriteParser {
     partial: String,
     /// Empty lines in front of the first with text.
     blanks: String,
+    /// What is known of fences in the text.
+    own: Option<OwnFences>,
 }
 
 impl RewriteParser {
-    /// A reader; `is_bare` says that a fence in the answer belongs to the text.
-    pub(crate) fn new(is_bare: bool) -> Self {
+    /// A reader; `is_bare` says that a fence in the answer belongs to the text, and `own` what is known of
+    /// others in it.
+    pub(crate) fn new(is_bare: bool, own: Option<OwnFences>) -> Self {
         Self {
             state: if is_bare { State::Bare } else { State::Start },
             partial: String::new(),
             blanks: String::new(),
+            own,
         }
     }
 
@@ -58,7 +63,11 @@ impl RewriteParser {
         }
         match self.state {
             State::Start | State::Bare => push(&mut tokens, BlockToken::End { complete: true }),
-            State::Fenced(_) => push(&mut tokens, BlockToken::End { complete: false }),
+            State::Fenced(text) => {
+                for line in text.finish(&mut tokens) {
+                    push(&mut tokens, BlockToken::Prose(line));
+                }
+            }
             State::Behind => {}
         }
         tokens
@@ -74,20 +83,18 @@ impl RewriteParser {
                 if line.trim().is_empty() {
                     self.blanks.push_str(&line);
                 } else if let Some(mark) = fence_of(&line) {
-                    self.state = State::Fenced(Fence::new(mark));
+                    self.state = State::Fenced(FencedText::new(mark, self.own.take(), Behind::Prose));
                 } else {
                     self.state = State::Bare;
                     push(tokens, BlockToken::New(std::mem::take(&mut self.blanks) + &line));
                 }
             }
             State::Bare => push(tokens, BlockToken::New(std::mem::take(&mut self.partial))),
-            State::Fenced(fence) => {
-                let line = std::mem::take(&mut self.partial);
-                if fence.closes(&line) {
-                    self.state = State::Behind;
-                    push(tokens, BlockToken::End { complete: true });
-                } else {
-                    push(tokens, BlockToken::New(line));
+            State::Fenced(text) => {
+                let Some(behind) = text.line(std::mem::take(&mut self.partial), tokens) else { return };
+                self.state = State::Behind;
+                for line in behind {
+                    push(tokens, BlockToken::Prose(line));
                 }
             }
             State::Behind => push(tokens, BlockToken::Prose(std::mem::take(&mut self.partial))),
@@ -115,7 +122,34 @@ mod tests {
         ];
         for (text, is_bare, expected) in table {
             for step in [1, 2, 3, 1000] {
-                let parser = RewriteParser::new(is_bare);
+                let parser = RewriteParser::new(is_bare, None);
+                let found = in_pieces(parser, text, step, RewriteParser::feed, RewriteParser::finish);
+                assert_eq!(found, expected, "{text:?} by {step}");
+            }
+        }
+    }
+
+    /// [E13] A fence in the text is told from the one behind it by what follows.
+    #[test]
+    fn fences_in_the_text_do_not_end_it() {
+        let doubtful = || BlockToken::DoubtfulEnd;
+        let table = [
+            ("```md\n# T\n```\nls\n```\nx\n```\n", vec![new("# T\n```\nls\n```\nx\n"), doubtful()]),
+            (
+                "```md\n```\nnew\n```\n```\nDone.\n",
+                vec![new("```\nnew\n```\n"), doubtful(), prose("Done.\n")],
+            ),
+            (
+                "```md\nx\n```\nRun:\n```sh\nls\n```",
+                vec![new("x\n"), doubtful(), prose("Run:\n```sh\nls\n```")],
+            ),
+            ("```md\n```py\ny\n```\n```\n", vec![new("```py\ny\n```\n"), doubtful()]),
+            ("```md\n```\nls\n", vec![new("```\nls\n"), CUT]),
+        ];
+        for (text, expected) in table {
+            for step in [1, 2, 3, 1000] {
+                let own = OwnFences::of("a.md", "ls\nx\n".lines());
+                let parser = RewriteParser::new(false, own);
                 let found = in_pieces(parser, text, step, RewriteParser::feed, RewriteParser::finish);
                 assert_eq!(found, expected, "{text:?} by {step}");
             }

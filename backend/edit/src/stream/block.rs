@@ -7,7 +7,7 @@ use super::engine::{Engine, Section, changed_before, edit_event, no_such_file, s
 use super::event::PatchEvent;
 use super::file::OpenFile;
 use crate::diff::{diff, diff_of_lines};
-use crate::format::BlockToken;
+use crate::format::{BlockToken, OwnFences, fence_of};
 use crate::hunk::{Agreement, HunkId, HunkText, Miss, MissReason, Missed};
 use crate::patch::{FileKind, normalize_path};
 use crate::position::{ByteOffset, Utf16Offset};
@@ -92,6 +92,13 @@ impl Rewriting {
             return Err(Miss::new(MissReason::Malformed, message));
         }
         Ok(self.diff.push(&line).map(|step| self.settle(file, &step)).unwrap_or_default())
+    }
+
+    /// Whether the old text has code fences that did not come.
+    fn misses_fences(&self) -> bool {
+        let fences = |lines: &[String]| lines.iter().filter(|line| fence_of(line).is_some()).count();
+        let (old, new) = self.diff.rest();
+        fences(old) > fences(new)
     }
 
     /// The edits that replace old lines; lines that are the same on both sides stay as the text has them.
@@ -199,6 +206,7 @@ impl Engine {
                 self.summary.unclosed = true;
                 self.end_section();
             }
+            BlockToken::DoubtfulEnd => self.end_doubtful(),
             BlockToken::Malformed { line, message } => {
                 self.summary.malformed += 1;
                 self.events.push(PatchEvent::Malformed { line, message });
@@ -311,6 +319,25 @@ impl Engine {
         rewriting.place.old.first().is_some_and(|line| line.trim_start().starts_with("```"))
     }
 
+    /// What is known of code fences in the text that is being written anew.
+    pub(super) fn rewritten_fences(&self) -> Option<OwnFences> {
+        let Section::Block(block) = &self.section else { return None };
+        let old = match &block.state {
+            State::Writing(rewriting) => &rewriting.place.old[..],
+            _ => &[],
+        };
+        OwnFences::of(&block.path, old.iter().map(String::as_str))
+    }
+
+    /// What is known of code fences in the text of a path, as an answer gives it.
+    pub(super) fn own_fences(&mut self, path: &str) -> Option<OwnFences> {
+        let path = normalize_path(path).ok()?;
+        match self.files.get(&path) {
+            Some(file) => OwnFences::of(&path, file.table.text().lines()),
+            None => OwnFences::of(&path, std::iter::empty()),
+        }
+    }
+
     fn open_block(&mut self, hunk: HunkId, path: Arc<str>, old: Option<(String, bool)>, state: State) {
         let claims = Vec::new();
         let block = Block { hunk, path, old, new: String::new(), state, wrote: false, claims };
@@ -344,8 +371,27 @@ impl Engine {
         }
     }
 
-    /// Ends the open hunk: its new text is complete.
-    fn end_block(&mut self) {
+    /// Ends the open hunk at a fence that may also have opened a block in its text.
+    ///
+    /// Where the rest of the old text has fences that did not come, the answer may have gone on behind this
+    /// one, and nothing of the rest may go.
+    fn end_doubtful(&mut self) {
+        self.end_last_line();
+        if let Section::Block(block) = &self.section
+            && let State::Writing(rewriting) = &block.state
+            && rewriting.misses_fences()
+        {
+            let message = format!(
+                "The new text of `{}` ends at a code fence, and the old text has more of them behind that place. \
+                 Write it in full, in a fence of more backticks than any in it.",
+                block.path
+            );
+            self.fail_block(Miss::new(MissReason::Malformed, message));
+        }
+        self.end_block();
+    }
+
+    fn end_last_line(&mut self) {
         if let Section::Block(block) = &mut self.section
             && let State::Writing(rewriting) = &mut block.state
             && let Some(file) = self.files.get(&block.path)
@@ -354,6 +400,11 @@ impl Engine {
             let last: Vec<String> = rewriting.last_line(base).into_iter().collect();
             self.write_lines(&last);
         }
+    }
+
+    /// Ends the open hunk: its new text is complete.
+    fn end_block(&mut self) {
+        self.end_last_line();
         let Section::Block(mut block) = std::mem::replace(&mut self.section, Section::None) else { return };
         let (hunk, path) = (block.hunk, block.path.clone());
         match std::mem::replace(&mut block.state, State::Reverted) {

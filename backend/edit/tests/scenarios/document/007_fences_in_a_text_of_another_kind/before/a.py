@@ -1,0 +1,9 @@
+"""Says hi.
+
+```
+hi()
+```
+"""
+
+def hi():
+    print("hi")
