@@ -210,8 +210,15 @@ impl World {
     async fn end(&mut self, mut chapter: Chapter) -> anyhow::Result<Verdict> {
         let api = self.api()?;
         if let Some((turn, _)) = chapter.running.take() {
-            api.interrupt_turn(&self.project.id, &turn).await?;
-            api.turn_over(&self.project.id, &turn, SETTLE_TIME).await?;
+            if !self.is_over(&turn).await? {
+                // It may end by itself meanwhile.
+                if let Err(error) = api.interrupt_turn(&self.project.id, &turn).await
+                    && !self.is_over(&turn).await?
+                {
+                    return Err(error);
+                }
+                api.turn_over(&self.project.id, &turn, SETTLE_TIME).await?;
+            }
             chapter.over.push(turn);
         }
         chapter.everybody.iter().for_each(Typist::pause);
@@ -416,15 +423,11 @@ impl World {
     async fn keep_a_turn_running(&mut self, chapter: &mut Chapter) -> anyhow::Result<()> {
         let api = self.api()?;
         if let Some((turn, before)) = chapter.running.take() {
-            let now = api.turn(&self.project.id, &turn).await?;
-            match now.get("status").and_then(Value::as_str).unwrap_or_default() {
-                "queued" | "running" => {
-                    chapter.running = Some((turn, before));
-                    return Ok(());
-                }
-                "done" => chapter.over.push(turn),
-                other => anyhow::bail!("a turn nobody killed is `{other}`: {now}"),
+            if !self.is_over(&turn).await? {
+                chapter.running = Some((turn, before));
+                return Ok(());
             }
+            chapter.over.push(turn);
         }
         self.turns += 1;
         self.model.forget();
@@ -437,6 +440,19 @@ impl World {
             until("the turn writes", watcher, |watcher| watcher.turns_units() > before).await?;
         }
         Ok(())
+    }
+
+    /// Whether a turn has ended, as one may that nobody killed. On a starved machine its model, which is in this
+    /// process, may be silent for too long.
+    async fn is_over(&self, turn: &str) -> anyhow::Result<bool> {
+        let now = self.api()?.turn(&self.project.id, turn).await?;
+        let code = now.pointer("/error/code").and_then(Value::as_str);
+        match now.get("status").and_then(Value::as_str).unwrap_or_default() {
+            "queued" | "running" => Ok(false),
+            "done" | "interrupted" => Ok(true),
+            "failed" if code == Some("model_timed_out") => Ok(true),
+            other => anyhow::bail!("a turn nobody killed is `{other}`: {now}"),
+        }
     }
 
     /// A patch that adds numbered tokens below the header.
