@@ -59,4 +59,24 @@ describe("after the server restarts", () => {
     expect(counts.slice(0, 5).every((count) => count === 0)).toBe(true);
     expect(counts.reduce((sum, count) => sum + count, 0)).toBe(PAGES);
   });
+
+  it("is left alone for as long as it asked for", async () => {
+    const socket = new ProjectSocket({
+      url: "ws://server",
+      autoConnect: false,
+      WebSocketPolyfill: NoServer,
+    });
+    void socket.connect();
+    await vi.advanceTimersByTimeAsync(0);
+    expect(NoServer.opened).toBe(1);
+    // The ticket is refused before the server has said anything on the socket.
+    await socket.onOpen(new Event("open"));
+    socket.holdOff(10_000);
+    socket.onClose({ event: { code: 1005, reason: "" } as CloseEvent });
+    await vi.advanceTimersByTimeAsync(9999);
+    expect(NoServer.opened).toBe(1);
+    await vi.advanceTimersByTimeAsync(10_000);
+    expect(NoServer.opened).toBe(2);
+    socket.destroy();
+  });
 });
