@@ -35,7 +35,7 @@ describe("text that was set aside", () => {
     Y.applyUpdate(page, Y.encodeStateAsUpdate(server));
     content(page).insert(6, "mine\n");
     const { asides, memory, shown } = setUp();
-    asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(page) });
+    void asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(page) });
     expect(shown()).toEqual([]);
     await asides.settle("d", ADDRESS, content(server));
     expect(shown()).toMatchObject([{ path: "a.py", added: 5, removed: 0, placed: true }]);
@@ -55,7 +55,7 @@ describe("text that was set aside", () => {
     const page = new Y.Doc();
     content(page).insert(0, "everything");
     const { asides, memory, shown } = setUp();
-    asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(page) });
+    void asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(page) });
     await asides.settle("d", ADDRESS, content(page));
     expect(shown()).toEqual([]);
     expect(memory.copies.size).toBe(0);
@@ -66,7 +66,7 @@ describe("text that was set aside", () => {
     content(one).insert(0, "the same and mine");
     content(two).insert(0, "the same");
     const { asides, shown } = setUp();
-    asides.add("d", {
+    void asides.add("d", {
       ...about,
       reason: "epoch",
       form: "text",
@@ -76,12 +76,50 @@ describe("text that was set aside", () => {
     expect(shown()).toMatchObject([{ added: 9, removed: 0, placed: false }]);
   });
 
+  it("stays until what was put back is stored, and where it never is", async () => {
+    const [server, page] = [new Y.Doc(), new Y.Doc()];
+    content(page).insert(0, "mine");
+    const { asides, memory, shown } = setUp();
+    await asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(page) });
+    await asides.settle("d", ADDRESS, content(server));
+    asides.documentStored("d");
+    const key = shown()[0]?.key ?? "";
+    asides.returned(key);
+    expect(shown()).toMatchObject([{ returning: true }]);
+    expect(memory.copies.size).toBe(1);
+    // The replica that took it goes before that was stored.
+    asides.documentLost("d");
+    asides.documentStored("d");
+    expect(shown()).toMatchObject([{ returning: false }]);
+    asides.returned(key);
+    asides.documentStored("another");
+    expect(memory.copies.size).toBe(1);
+    asides.documentStored("d");
+    expect(shown()).toEqual([]);
+    expect(memory.copies.size).toBe(0);
+  });
+
+  it("says so when the browser could not store it", async () => {
+    const memory = new Memory();
+    memory.put = async () => false;
+    const page = new Y.Doc();
+    content(page).insert(0, "mine");
+    const { asides, shown } = setUp(memory);
+    const copy = { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(page) } as const;
+    expect(await asides.add("d", copy)).toBe(false);
+    await asides.settle("d", ADDRESS, content(new Y.Doc()));
+    expect(shown()).toMatchObject([{ added: 4, onlyHere: true }]);
+    expect(asides.areOnlyHere).toBe(true);
+    asides.drop(shown()[0]?.key ?? "");
+    expect(asides.areOnlyHere).toBe(false);
+  });
+
   it("keeps a bounded number of copies", async () => {
     const { asides, memory } = setUp();
     for (let index = 0; index < 12; index++) {
       const doc = new Y.Doc();
       content(doc).insert(0, `copy ${index}`);
-      asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(doc) });
+      void asides.add("d", { ...about, form: "replica", bytes: Y.encodeStateAsUpdate(doc) });
     }
     await Promise.resolve();
     expect(memory.copies.size).toBe(8);

@@ -25,6 +25,10 @@ export interface Aside {
   removed: number;
   /** It can be put back as an edit, since it is known where it belongs. */
   placed: boolean;
+  /** It has been put back, and goes once the server has stored that. */
+  returning: boolean;
+  /** This browser could not store it: it goes with the page. */
+  onlyHere: boolean;
 }
 
 /** What a new copy is made of. */
@@ -40,30 +44,91 @@ interface Held {
   document: string;
   record: KeptCopy;
   text: Y.Text;
+  stored: boolean;
 }
 
 export class Asides {
   private readonly held = new Map<string, Held>();
   private readonly shown = new Map<string, Aside>();
+  private readonly returning = new Set<string>();
 
   constructor(
     private readonly kept: Kept,
     private readonly onChange: (asides: readonly Aside[]) => void,
   ) {}
 
-  /** Takes a copy in. It is shown once the document is here to compare it with. */
-  add(document: string, copy: NewCopy): void {
+  /**
+   * Takes a copy in. It is shown once the document is here to compare it with. False when this
+   * browser did not store it, so that it lasts as long as this page.
+   */
+  async add(document: string, copy: NewCopy): Promise<boolean> {
     const record: KeptCopy = { ...copy, key: newKey(), at: Date.now() };
-    if (!this.hold(document, record)) return;
-    void this.kept.put("copies", record);
+    const held = this.hold(document, record, false);
+    if (!held) return false;
+    const storing = this.kept.put("copies", record);
     const own = [...this.held.values()].filter((each) => each.document === document);
     for (const old of own.slice(0, Math.max(0, own.length - MAX_COPIES))) this.drop(old.record.key);
+    held.stored = await storing;
+    const shown = this.shown.get(record.key);
+    if (shown && held.stored) {
+      this.shown.set(record.key, { ...shown, onlyHere: false });
+      this.publish();
+    }
+    return held.stored;
+  }
+
+  /** There are copies of this document. */
+  has(document: string): boolean {
+    return [...this.held.values()].some((each) => each.document === document);
+  }
+
+  /** Some copies would go with this page. */
+  get areOnlyHere(): boolean {
+    return [...this.held.values()].some(({ stored }) => !stored);
+  }
+
+  /** All copies, also those that nothing has been compared with. */
+  texts(): { key: string; path: string; text: string }[] {
+    return [...this.held.values()].map(({ record: { key, path }, text }) => ({
+      key,
+      path,
+      text: text.toString(),
+    }));
+  }
+
+  /** A copy was typed into its document again. It stays until that is stored. */
+  returned(key: string): void {
+    const shown = this.shown.get(key);
+    if (!shown) return;
+    this.returning.add(key);
+    this.shown.set(key, { ...shown, returning: true });
+    this.publish();
+  }
+
+  /** All of a document is stored, and with it the copies that were put back. */
+  documentStored(document: string): void {
+    for (const key of [...this.returning]) {
+      if (this.held.get(key)?.document === document) this.drop(key);
+    }
+  }
+
+  /** The replica they were put back into is gone before all was stored: they were not. */
+  documentLost(document: string): void {
+    for (const key of [...this.returning]) {
+      const shown = this.shown.get(key);
+      if (shown?.document !== document) continue;
+      this.returning.delete(key);
+      this.shown.set(key, { ...shown, returning: false });
+      this.publish();
+    }
   }
 
   /** Compares the copies of a document with it, those of earlier pages too, and shows what differs. */
   async settle(document: string, address: string, text: Y.Text): Promise<void> {
-    for (const record of await this.kept.of("copies", address)) this.hold(document, record);
-    for (const [key, { record, document: of }] of this.held) {
+    for (const record of await this.kept.of("copies", address)) {
+      this.hold(document, record, true);
+    }
+    for (const [key, { record, document: of, stored }] of this.held) {
       if (of !== document) continue;
       const only = this.compare(key, text);
       const added = only?.edits.reduce((sum, edit) => sum + edit.insert.length, 0) ?? 0;
@@ -72,12 +137,15 @@ export class Asides {
         // Others have given it back meanwhile, or there was nothing of ours in it.
         this.held.delete(key);
         this.shown.delete(key);
+        this.returning.delete(key);
         void this.kept.forget("copies", key);
         continue;
       }
       const { path, reason, at, form } = record;
       const placed = form === "replica" && !only?.conflict;
-      this.shown.set(key, { key, document, path, reason, at, added, removed, placed });
+      const [returning, onlyHere] = [this.returning.has(key), !stored];
+      const about = { key, document, path, reason, at, added, removed };
+      this.shown.set(key, { ...about, placed, returning, onlyHere });
     }
     this.publish();
   }
@@ -108,20 +176,23 @@ export class Asides {
     this.held.get(key)?.text.doc?.destroy();
     this.held.delete(key);
     this.shown.delete(key);
+    this.returning.delete(key);
     void this.kept.forget("copies", key);
     this.publish();
   }
 
-  private hold(document: string, record: KeptCopy): boolean {
-    if (this.held.has(record.key)) return true;
+  private hold(document: string, record: KeptCopy, stored: boolean): Held | null {
+    const known = this.held.get(record.key);
+    if (known) return known;
     const doc = new Y.Doc();
     try {
       Y.applyUpdate(doc, record.bytes);
     } catch {
-      return false;
+      return null;
     }
-    this.held.set(record.key, { document, record, text: doc.getText(CONTENT) });
-    return true;
+    const held = { document, record, text: doc.getText(CONTENT), stored };
+    this.held.set(record.key, held);
+    return held;
   }
 
   private publish(): void {

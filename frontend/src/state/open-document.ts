@@ -4,11 +4,11 @@ import { HocuspocusProvider } from "@hocuspocus/provider";
 import { createDecoder, readVarInt, readVarString, readVarUint } from "lib0/decoding";
 import type { Awareness } from "y-protocols/awareness";
 import * as Y from "yjs";
-import { Backoff } from "../core/backoff.ts";
 import { decodePresence } from "../core/decode.ts";
 import { refusalVerdict } from "../core/errors.ts";
 import { CONTENT, type PresenceUser } from "../core/protocol.ts";
 import { type Kept, newKey } from "./kept.ts";
+import { Returning } from "./returning.ts";
 import type { ProjectSocket } from "./socket.ts";
 
 /** Hocuspocus' number of the message that says an update was stored or refused. */
@@ -19,10 +19,6 @@ const AFTER_REFUSAL_MS = 1500;
 
 /** Refusals of our text in a row after which it is not taken whatever we do. */
 const MAX_STRIKES = 2;
-
-/** Waits before asking again to be let in. */
-const FIRST_WAIT_MS = 1500;
-const MOST_WAIT_MS = 30_000;
 
 /** Edits that are stored sooner than this need not be kept by the browser as well. */
 const KEEP_AFTER_MS = 600;
@@ -69,8 +65,13 @@ export interface OpenDocumentConfig {
   onChange: (id: string, state: DocumentState) => void;
   /** The text here cannot be brought together with the text there. */
   onRefused: (id: string, reason: string) => void;
-  /** Edits kept by this browser belong to another history of the document. */
-  onStrangeEdits: (id: string, bytes: Uint8Array) => void;
+  /** Kept edits that this page has set aside already, and does not try again. */
+  isSetAside: (key: string) => boolean;
+  /**
+   * Edits kept by this browser belong to another history of the document. True when they need not
+   * be kept any longer.
+   */
+  onStrangeEdits: (id: string, key: string, bytes: Uint8Array) => Promise<boolean>;
 }
 
 /** Where the reader was, to come back to. */
@@ -101,15 +102,18 @@ export class OpenDocument {
     reason: "",
   };
   private readonly provider: HocuspocusProvider;
-  private readonly backoff = new Backoff(FIRST_WAIT_MS, MOST_WAIT_MS);
+  private readonly returning: Returning;
   private strikes = 0;
   private refusing: ReturnType<typeof setTimeout> | null = null;
-  private returning: ReturnType<typeof setTimeout> | null = null;
   private keeping: ReturnType<typeof setTimeout> | null = null;
   /** Where this replica keeps what is not stored. */
   private readonly record = newKey();
-  /** Counts the edits made here, to know whether a record is still the newest. */
+  /** Counts the edits made here, to know which of them are stored or kept. */
   private edits = 0;
+  private storedEdits = 0;
+  private keptEdits = 0;
+  /** Its text was set aside: nothing more of it is kept. */
+  private givenUp = false;
   /** Records of earlier pages that this replica has taken over. */
   private inherited: string[] = [];
   /** Some of them build on text that is not here, and wait for a day when it is. */
@@ -122,6 +126,7 @@ export class OpenDocument {
   constructor(private readonly config: OpenDocumentConfig) {
     this.id = config.id;
     this.text = this.doc.getText(CONTENT);
+    this.returning = new Returning(config.socket, () => this.reattach());
     this.provider = new HocuspocusProvider({
       name: config.address,
       document: this.doc,
@@ -178,7 +183,7 @@ export class OpenDocument {
   /** Asks to be let in again. */
   reattach(): void {
     if (this.destroyed) return;
-    this.stopReturning();
+    this.returning.stop();
     const { hasText } = this.state;
     // A text that is there stays open for typing, as it does while the server cannot be reached.
     this.set({ phase: hasText ? "ready" : "loading", waiting: false, reason: "" });
@@ -211,10 +216,42 @@ export class OpenDocument {
     return Y.encodeStateAsUpdate(this.doc);
   }
 
-  /** Forgets what this browser keeps for it. */
+  /** Something was typed or taken back in this replica, or by the page before it. */
+  get hasEdits(): boolean {
+    return this.edits > 0;
+  }
+
+  /** Some of that is not known to be stored by the server. */
+  get hasUnstored(): boolean {
+    return this.edits > this.storedEdits;
+  }
+
+  /** Some of that is not in this browser's storage either. */
+  get isOnlyHere(): boolean {
+    return this.edits > Math.max(this.storedEdits, this.keptEdits);
+  }
+
+  /** Keeps what is not stored in this browser, at once. False when it cannot. */
+  async keepNow(): Promise<boolean> {
+    if (this.isOnlyHere) await this.keep();
+    return !this.isOnlyHere;
+  }
+
+  /** Stops keeping; returns the names of the records that were kept, which stay. */
+  giveUp(): readonly string[] {
+    this.givenUp = true;
+    this.stopKeeping();
+    return [this.record, ...this.inherited];
+  }
+
+  /** Gives up what this browser keeps for it, too. */
   async forgetKept(): Promise<void> {
-    if (this.keeping) clearTimeout(this.keeping);
-    this.keeping = null;
+    this.giveUp();
+    await this.forgetRecords();
+  }
+
+  private async forgetRecords(): Promise<void> {
+    this.stopKeeping();
     const keys = [this.record, ...this.inherited];
     this.inherited = [];
     this.gaps = false;
@@ -222,11 +259,13 @@ export class OpenDocument {
   }
 
   destroy(): void {
+    // What is only here outlives this replica where the browser lets it.
+    if (this.isOnlyHere) void this.keep();
     this.destroyed = true;
     removeEventListener("pagehide", this.onPageHide);
-    if (this.keeping) clearTimeout(this.keeping);
+    this.stopKeeping();
     if (this.refusing) clearTimeout(this.refusing);
-    this.stopReturning();
+    this.returning.stop();
     this.provider.destroy();
     this.doc.destroy();
   }
@@ -264,7 +303,7 @@ export class OpenDocument {
   }
 
   private refused(reason: string): void {
-    this.stopReturning();
+    this.returning.stop();
     this.set({ phase: "refused", waiting: false, reason });
     this.config.onRefused(this.id, reason);
   }
@@ -279,33 +318,26 @@ export class OpenDocument {
   }
 
   private returnLater(reason: string): void {
-    this.stopReturning();
     this.set({ waiting: reason !== "", reason });
-    this.returning = setTimeout(() => {
-      this.returning = null;
-      // A socket that is not there brings us back by itself when it is.
-      if (this.config.socket.status === "connected") this.reattach();
-    }, this.backoff.next());
-  }
-
-  private stopReturning(): void {
-    if (this.returning) clearTimeout(this.returning);
-    this.returning = null;
+    this.returning.later();
   }
 
   /** The server has everything: nothing of it needs to be kept here. */
   private allStored(): void {
     this.strikes = 0;
-    this.backoff.reset();
+    this.returning.reset();
+    this.storedEdits = this.edits;
     this.stored = Y.encodeStateVector(this.doc);
     const { kept } = this.state;
     if (kept) this.set({ kept: false });
-    if (this.inherited.length > 0 && !this.gaps) void this.forgetKept();
+    if (this.inherited.length > 0 && !this.gaps) void this.forgetRecords();
     else if (kept) void this.config.kept.forget("edits", this.record);
-    else if (this.keeping) {
-      clearTimeout(this.keeping);
-      this.keeping = null;
-    }
+    else this.stopKeeping();
+  }
+
+  private stopKeeping(): void {
+    if (this.keeping) clearTimeout(this.keeping);
+    this.keeping = null;
   }
 
   private keepSoon(): void {
@@ -318,7 +350,7 @@ export class OpenDocument {
   }
 
   private async keep(): Promise<void> {
-    if (this.destroyed || this.state.unsaved === 0) return;
+    if (this.destroyed || this.givenUp || this.state.unsaved === 0) return;
     const { edits } = this;
     const done = await this.config.kept.put("edits", {
       key: this.record,
@@ -327,6 +359,7 @@ export class OpenDocument {
       at: Date.now(),
       bytes: Y.encodeStateAsUpdate(this.doc, this.stored),
     });
+    if (done) this.keptEdits = Math.max(this.keptEdits, edits);
     // The server may have stored it all meanwhile.
     if (this.state.unsaved === 0) void this.config.kept.forget("edits", this.record);
     else {
@@ -344,10 +377,11 @@ export class OpenDocument {
     const records = await this.config.kept.of("edits", this.config.address);
     if (this.destroyed) return;
     for (const { key, epoch, bytes } of records) {
-      if (key === this.record) continue;
+      if (key === this.record || this.config.isSetAside(key)) continue;
       if (epoch !== this.config.epoch || this.state.readOnly) {
-        this.config.onStrangeEdits(this.id, bytes);
-        void this.config.kept.forget("edits", key);
+        void this.config.onStrangeEdits(this.id, key, bytes).then((done) => {
+          if (done) void this.config.kept.forget("edits", key);
+        });
         continue;
       }
       try {

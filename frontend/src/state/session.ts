@@ -9,7 +9,13 @@ import { createStore, type StoreApi } from "zustand/vanilla";
 import { api } from "../core/api.ts";
 import { Backoff } from "../core/backoff.ts";
 import { displayName } from "../core/decode.ts";
-import { codeOf, RequestError, refusalVerdict, socketVerdict } from "../core/errors.ts";
+import {
+  codeOf,
+  isTransient,
+  RequestError,
+  refusalVerdict,
+  socketVerdict,
+} from "../core/errors.ts";
 import { FrameTask } from "../core/frame.ts";
 import { recall, remember } from "../core/memory.ts";
 import type { Attribution, DocumentEntry, PresenceUser } from "../core/protocol.ts";
@@ -19,6 +25,7 @@ import { Asides, typedIn } from "./asides.ts";
 import { Kept } from "./kept.ts";
 import { type DocumentState, OpenDocument } from "./open-document.ts";
 import { readPeers } from "./peers.ts";
+import { Returning } from "./returning.ts";
 import { Reviews } from "./reviews.ts";
 import { countUnsaved, INITIAL_STATE, type SessionState } from "./session-state.ts";
 import { ProjectSocket } from "./socket.ts";
@@ -37,6 +44,16 @@ const MAX_BATCHES = 100;
 /** Waits for a server that is not there yet when the page is opened. */
 const FIRST_WAIT_MS = 2000;
 const MOST_WAIT_MS = 15_000;
+
+/** While text is set aside, what arrives is compared with it at most this often. */
+const COMPARE_EVERY_MS = 1000;
+
+/** A text that the server may not have, for saving it by hand. */
+export interface Unsent {
+  key: string;
+  path: string;
+  text: string;
+}
 
 /** What `turn.start` is asked with. */
 export interface TurnRequest {
@@ -68,6 +85,11 @@ export class ProjectSession {
   private readonly backoff = new Backoff(FIRST_WAIT_MS, MOST_WAIT_MS);
   private readonly kept = new Kept();
   private readonly asides = new Asides(this.kept, (asides) => this.set({ asides }));
+  /** Kept edits that this page has set aside; the next page tries them again. */
+  private readonly setAside = new Set<string>();
+  private readonly comparing = new Map<string, ReturnType<typeof setTimeout>>();
+  private readonly treeReturn: Returning;
+  private readonly turnsReturn: Returning;
   private destroyed = false;
 
   constructor(readonly id: string) {
@@ -75,8 +97,6 @@ export class ProjectSession {
     this.socket = new ProjectSocket({
       url: `${scheme}://${location.host}/sync?project=${encodeURIComponent(id)}`,
       autoConnect: false,
-      // People wait for this; the default of thirty seconds is for fleets.
-      maxDelay: 8000,
       onStatus: ({ status }) => this.onStatus(status),
       onClose: ({ event }) => this.onSocketClose(event.code),
     });
@@ -92,7 +112,9 @@ export class ProjectSession {
       },
       onClose: ({ event }) => {
         // The socket's own end has a code of its own; 1000 stands for the tree alone, as when we are taken out.
-        if (event.code === 1000 && this.socket.status === "connected") void this.checkAccess("");
+        if (event.code === 1000 && this.socket.status === "connected") {
+          void this.onTreeClosed(event.reason ?? "");
+        }
       },
       onStateless: ({ payload }) => this.rpc.receive(payload),
       onAwarenessChange: () => this.peerFrame.schedule(),
@@ -103,10 +125,21 @@ export class ProjectSession {
       awareness: null,
       websocketProvider: this.socket,
       token: this.token,
+      onAuthenticated: () => this.turnsReturn.reset(),
+      onAuthenticationFailed: ({ reason }) => {
+        if (this.denialCounts(reason)) this.onTurnsRefused(reason);
+      },
       onSynced: ({ state }) => {
         if (state) this.set({ turnsSynced: true });
       },
+      onClose: ({ event }) => {
+        if (event.code === 1000 && this.socket.status === "connected") {
+          this.onTurnsRefused(event.reason ?? "");
+        }
+      },
     });
+    this.treeReturn = returning(this.socket, this.tree);
+    this.turnsReturn = returning(this.socket, this.turnsProvider);
     this.rpc = new Rpc((payload) => this.tree.sendStateless(payload));
     this.treeDoc.on("update", this.showTree);
     this.turnsRoot.observeDeep(this.onTurns);
@@ -136,6 +169,11 @@ export class ProjectSession {
     return document?.state.hasText ? this.asides.compare(key, document.text) : null;
   }
 
+  /** A copy was typed into its document again; it is forgotten once that is stored. */
+  asideReturned(key: string): void {
+    this.asides.returned(key);
+  }
+
   /** Forgets a copy that was set aside. */
   dropAside(key: string): void {
     this.asides.drop(key);
@@ -146,6 +184,44 @@ export class ProjectSession {
     void this.opened.get(id)?.forgetKept();
     this.close(id);
     if (this.store.getState().current === id) this.select(null);
+  }
+
+  /** Something typed here would be lost with this page. */
+  isOnlyHere(): boolean {
+    if (this.asides.areOnlyHere) return true;
+    return [...this.opened.values()].some((document) => document.isOnlyHere);
+  }
+
+  /** Keeps what is only here in this browser. False when some of it cannot be. */
+  async keepAll(): Promise<boolean> {
+    await Promise.all([...this.opened.values()].map((document) => document.keepNow()));
+    return !this.isOnlyHere();
+  }
+
+  /** Everything that the server may not have, for a person who can reach it no more. */
+  unsent(): Unsent[] {
+    const { documents } = this.store.getState();
+    const typed = [...this.opened]
+      .filter(([, document]) => document.hasUnstored)
+      .map(([id, { key, text }]) => ({
+        key,
+        path: documents.get(id)?.path ?? "text.txt",
+        text: text.toString(),
+      }));
+    return [...typed, ...this.asides.texts()];
+  }
+
+  /** Begins again after a failure that may have passed, with all that was typed here. */
+  askAgain(): void {
+    this.refusals = 0;
+    this.ticket = null;
+    if (this.store.getState().project === null) {
+      this.set({ phase: "loading", failure: "" });
+      void this.start();
+    } else {
+      this.set({ phase: "ready", failure: "" });
+      void this.socket.connect();
+    }
   }
 
   /** Tries at once instead of waiting for the next attempt. */
@@ -229,6 +305,7 @@ export class ProjectSession {
   }
 
   destroy(): void {
+    if (this.destroyed) return;
     this.destroyed = true;
     removeEventListener("beforeunload", this.onBeforeUnload);
     removeEventListener("online", this.onBrowserOnline);
@@ -238,6 +315,9 @@ export class ProjectSession {
     this.peerFrame.cancel();
     this.rpc.disconnect();
     this.reviews.destroy();
+    this.treeReturn.stop();
+    this.turnsReturn.stop();
+    for (const timer of this.comparing.values()) clearTimeout(timer);
     for (const document of this.opened.values()) document.destroy();
     this.opened.clear();
     this.tree.destroy();
@@ -295,7 +375,7 @@ export class ProjectSession {
     } catch (error) {
       if (this.ticket?.socket === socket) this.ticket = null;
       const code = codeOf(error);
-      if (code === "offline" || code === "busy" || code === "rate_limited") {
+      if (isTransient(code)) {
         const wait = error instanceof RequestError ? error.retryAfterMs : 0;
         this.comeBackLater(socket, code, wait);
       } else this.fail(code);
@@ -324,6 +404,7 @@ export class ProjectSession {
   private onAuthenticated(): void {
     this.refusals = 0;
     this.socket.settled();
+    this.treeReturn.reset();
     this.set({ connection: "online", offlineSince: null, crowded: false });
   }
 
@@ -338,6 +419,17 @@ export class ProjectSession {
     if (refusalVerdict(reason) === "later") {
       this.comeBackLater(this.socket.webSocket, reason, 0);
     } else void this.checkAccess("no_access");
+  }
+
+  /** The tree was closed alone: for a while, or because we are not to be here any more. */
+  private async onTreeClosed(reason: string): Promise<void> {
+    if (refusalVerdict(reason) !== "later") await this.checkAccess("");
+    if (!this.destroyed) this.treeReturn.later();
+  }
+
+  private onTurnsRefused(reason: string): void {
+    // Where it is more than a busy server, the tree is refused as well, and says why.
+    if (refusalVerdict(reason) === "later") this.turnsReturn.later();
   }
 
   /** Gives the connection up for a while: the server cannot be asked, or asks us to wait. */
@@ -373,7 +465,11 @@ export class ProjectSession {
       if (otherwise) this.fail(otherwise);
     } catch (error) {
       const code = codeOf(error);
-      if (code !== "offline" && code !== "busy") this.fail(code);
+      if (!isTransient(code)) this.fail(code);
+      else if (this.socket.status === "connected") {
+        const wait = error instanceof RequestError ? error.retryAfterMs : 0;
+        this.comeBackLater(this.socket.webSocket, code, wait);
+      }
     }
   }
 
@@ -469,7 +565,12 @@ export class ProjectSession {
       denialCounts: this.denialCounts,
       onChange: this.onDocument,
       onRefused: (refused, reason) => this.startAfresh(refused, reason),
+      isSetAside: (key) => this.setAside.has(key),
       onStrangeEdits: this.onStrangeEdits,
+    });
+    document.doc.on("update", (_update, _origin, _doc, { local }) => {
+      // What is aside may arrive from others after all.
+      if (!local) this.compareSoon(id);
     });
     this.opened.set(id, document);
     this.onDocument(id, document.state);
@@ -485,9 +586,21 @@ export class ProjectSession {
     if (!document) return;
     const form = reason === "epoch" ? "text" : "replica";
     const path = this.store.getState().documents.get(id)?.path ?? "document";
-    this.asides.add(id, { address: this.address(id), path, reason, form, bytes: document.copy() });
+    for (const key of document.giveUp()) this.setAside.add(key);
+    // Text that nobody typed at this page is others', and theirs to send.
+    if (reason === "epoch" ? document.hasUnstored : document.hasEdits) {
+      const copy = {
+        address: this.address(id),
+        path,
+        reason,
+        form,
+        bytes: document.copy(),
+      } as const;
+      void this.asides.add(id, copy).then((stored) => {
+        if (stored) void document.forgetKept();
+      });
+    }
     const { place } = document;
-    void document.forgetKept();
     this.close(id);
     this.ensureOpen(id);
     const fresh = this.opened.get(id);
@@ -495,15 +608,33 @@ export class ProjectSession {
   }
 
   /** What an earlier page kept and this one may not send. */
-  private readonly onStrangeEdits = (id: string, edits: Uint8Array): void => {
+  private readonly onStrangeEdits = async (
+    id: string,
+    key: string,
+    edits: Uint8Array,
+  ): Promise<boolean> => {
     const document = this.opened.get(id);
-    if (!document) return;
+    if (!document) return false;
+    this.setAside.add(key);
     const path = this.store.getState().documents.get(id)?.path ?? "document";
     const same = document.state.readOnly ? "read_only" : "epoch";
     const made = typedIn(edits, same === "read_only" ? document.doc : null);
-    if (made) this.asides.add(id, { address: this.address(id), path, reason: same, ...made });
+    const about = { address: this.address(id), path, reason: same };
+    const adding = made ? this.asides.add(id, { ...about, ...made }) : Promise.resolve(true);
     if (document.state.hasText) void this.asides.settle(id, this.address(id), document.text);
+    return adding;
   };
+
+  /** Looks again at what is aside of a document, which others have changed. */
+  private compareSoon(id: string): void {
+    if (this.comparing.has(id) || !this.asides.has(id)) return;
+    const compare = () => {
+      this.comparing.delete(id);
+      const document = this.opened.get(id);
+      if (document?.state.hasText) void this.asides.settle(id, this.address(id), document.text);
+    };
+    this.comparing.set(id, setTimeout(compare, COMPARE_EVERY_MS));
+  }
 
   /** A document that goes on with another history cannot be brought together with the one here. */
   private followEpochs(
@@ -532,6 +663,7 @@ export class ProjectSession {
     const before = this.store.getState();
     const open = new Map(before.open).set(id, state);
     this.set({ open, ...countUnsaved(open, before.unsavedSince) });
+    if (state.phase === "ready" && state.unsaved === 0) this.asides.documentStored(id);
     if (state.phase === "ready" && before.open.get(id)?.phase !== "ready") {
       const document = this.opened.get(id);
       if (document) void this.asides.settle(id, this.address(id), document.text);
@@ -556,6 +688,7 @@ export class ProjectSession {
   private close(id: string): void {
     this.opened.get(id)?.destroy();
     this.opened.delete(id);
+    this.asides.documentLost(id);
     const open = new Map(this.store.getState().open);
     open.delete(id);
     this.set({ open, ...countUnsaved(open, this.store.getState().unsavedSince) });
@@ -567,8 +700,16 @@ export class ProjectSession {
   }
 
   private readonly onBeforeUnload = (event: BeforeUnloadEvent): void => {
-    if (this.store.getState().unsaved > 0) event.preventDefault();
+    if (this.store.getState().unsaved > 0 || this.asides.areOnlyHere) event.preventDefault();
   };
 
   private readonly onBrowserOnline = (): void => this.retryNow();
+}
+
+/** Brings an address of the project back by itself. */
+function returning(socket: ProjectSocket, provider: HocuspocusProvider): Returning {
+  return new Returning(socket, () => {
+    provider.detach();
+    provider.attach();
+  });
 }

@@ -11,7 +11,7 @@ import { useMayEdit, useSession, useSessionState, useWorkbench } from "./context
 /** Text of this page that the server did not take, and what can be done with it. */
 export function AsideNotice({ document }: { document: string }) {
   const aside = useSessionState(({ asides }) =>
-    asides.findLast((each) => each.document === document),
+    asides.findLast((each) => each.document === document && !each.returning),
   );
   const ready = useSessionState(({ open }) => open.get(document)?.phase === "ready");
   return aside && ready ? <Kept key={aside.key} aside={aside} /> : null;
@@ -45,7 +45,7 @@ function Kept({ aside }: { aside: Aside }) {
             onClick={() =>
               withText((_text, diff) => {
                 downloadText(`${aside.path.split("/").at(-1)}.unsent.diff`, diff);
-                setSaid("Downloaded as a diff.");
+                setSaid("Downloaded: a list of your changes, line by line.");
               })
             }
           >
@@ -68,8 +68,11 @@ function Kept({ aside }: { aside: Aside }) {
         </>
       }
     >
-      {because(aside.reason)} This file now shows what the server has; {amount(aside)} kept in this
-      browser. <span role="status">{said}</span>
+      {because(aside.reason)} This file now shows what the server has; {amount(aside)}{" "}
+      {aside.onlyHere
+        ? "only in this page, which you should not close before you saved them"
+        : "kept in this browser"}
+      . <span role="status">{said}</span>
     </Notice>
   );
 }

@@ -137,12 +137,15 @@ export class Workbench {
       // A copy may hold line ends that the editor would count otherwise.
       only.edits.map(({ from, to, insert }) => ({ from, to, insert: Text.of(insert.split("\n")) })),
     );
+    const before = view.state.doc;
     view.dispatch({
       changes,
       effects: EditorView.scrollIntoView(changes.mapPos(only.edits[0]?.from ?? 0, -1)),
       userEvent: "input.recover",
     });
-    this.session.dropAside(key);
+    // What does not fit any more is still in the copy, and nowhere else.
+    if (view.state.doc === before) return;
+    this.session.asideReturned(key);
     view.focus();
   }
 
