@@ -175,6 +175,76 @@ describe("text the server does not take", () => {
   });
 });
 
+describe("a person who is taken out with something unsaved", () => {
+  let grace: Person;
+
+  it("is asked before leaving with what no browser keeps", async () => {
+    grace = await Person.arrive(browser, "Grace");
+    await grace.context.addInitScript(
+      "Object.defineProperty(window, 'indexedDB', { value: undefined })",
+    );
+    // The connection breaks just when the project's part of the page is fetched.
+    let broken = 0;
+    await grace.page.route(/ProjectPage-.*\.js/, (route) =>
+      ++broken === 1 ? route.abort() : route.continue(),
+    );
+    await grace.follow(await ada.inviteLink("Can edit"));
+    await grace.openFile("poem.txt");
+    await grace.isSaved();
+    expect(broken).toBe(2);
+    await server.kill();
+    await grace.clickBehind("violets");
+    await grace.type(" (Grace)");
+    await grace.page.getByText("is only in this page: keep it open").waitFor();
+    await grace.page.getByRole("link", { name: "Start page" }).click();
+    await grace.page.getByRole("alertdialog", { name: "Leave without saving?" }).waitFor();
+    await grace.picture("leave");
+    await grace.page.getByRole("button", { name: "Stay" }).click();
+    expect(await grace.text()).toContain("violets (Grace)");
+  });
+
+  it("[S52] can still download and copy it", async () => {
+    await grace.page.route("**/socket-tickets", (route) => route.abort());
+    await server.restart();
+    await ada.isSaved();
+    await ada.page.evaluate(async () => {
+      const project = `/api/v1/projects/${location.pathname.split("/").at(-1)}`;
+      const { members } = await (await fetch(project)).json();
+      const { id } = members.find((member: { name: string }) => member.name === "Grace");
+      const answer = await fetch(`${project}/members/${id}`, {
+        method: "DELETE",
+        headers: { "x-ensemble": "1" },
+      });
+      if (!answer.ok) throw new Error(await answer.text());
+    });
+    await grace.page.unroute("**/socket-tickets");
+    const unsaved = grace.page.getByRole("region", { name: "Not saved" });
+    await unsaved.getByText("poem.txt").waitFor();
+    await grace.picture("taken-out");
+    const [download] = await Promise.all([
+      grace.page.waitForEvent("download"),
+      unsaved.getByRole("button", { name: "Download" }).click(),
+    ]);
+    expect(await readFile(await download.path(), "utf8")).toContain("violets (Grace)");
+    await unsaved.getByRole("button", { name: "Copy" }).click();
+    await grace.page.getByText("is on the clipboard").waitFor();
+    expect(await ada.text()).not.toContain("Grace");
+  });
+
+  it("is told when a part of the page does not load, and can load it again", async () => {
+    await ada.page.route(/ProjectPage-.*\.js/, (route) => route.abort());
+    await ada.page.reload();
+    await ada.page.getByRole("heading", { name: "A part of this page did not load" }).waitFor();
+    await ada.picture("broken");
+    await ada.page.unroute(/ProjectPage-.*\.js/);
+    // What the page says to its console about the missing part is no complaint about the rest.
+    ada.complaints.length = 0;
+    await ada.page.getByRole("button", { name: "Reload" }).click();
+    await ada.openFile("poem.txt");
+    await ada.isSaved();
+  });
+});
+
 describe("a file the server serves in part or not now", () => {
   it("is open for reading where it is damaged, and says so", async () => {
     const wire = await Wire.of(ada.page);

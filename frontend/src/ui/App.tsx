@@ -2,12 +2,14 @@ import { Tooltip } from "radix-ui";
 import { lazy, Suspense } from "react";
 import { explainCode } from "../core/errors.ts";
 import { useRoute } from "./navigation.ts";
-import { Failure } from "./parts/Failure.tsx";
+import { Boundary } from "./parts/Boundary.tsx";
+import { Broken, Failure } from "./parts/Failure.tsx";
 import { Loading } from "./parts/Loading.tsx";
+import { twice } from "./parts/later.ts";
 import { JoinPage } from "./start/JoinPage.tsx";
 import { StartPage } from "./start/StartPage.tsx";
 
-const ProjectPage = lazy(() => import("./project/ProjectPage.tsx"));
+const ProjectPage = lazy(() => twice(() => import("./project/ProjectPage.tsx")));
 
 /** How long the pointer rests on a button before its name appears. */
 const TOOLTIP_DELAY_MS = 450;
@@ -15,7 +17,9 @@ const TOOLTIP_DELAY_MS = 450;
 export function App() {
   return (
     <Tooltip.Provider delayDuration={TOOLTIP_DELAY_MS}>
-      <Page />
+      <Boundary instead={<Broken />}>
+        <Page />
+      </Boundary>
     </Tooltip.Provider>
   );
 }

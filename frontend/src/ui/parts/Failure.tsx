@@ -5,7 +5,15 @@ import { Button } from "./Button.tsx";
 import { Mark } from "./Logo.tsx";
 
 /** A whole page that says what is wrong and what to do. */
-export function Failure({ told, children }: { told: Told; children?: ReactNode }) {
+export function Failure({
+  told,
+  below,
+  children,
+}: {
+  told: Told;
+  below?: ReactNode;
+  children?: ReactNode;
+}) {
   return (
     <main className="flex h-full items-center justify-center p-6">
       <div className="flex w-full max-w-sm flex-col items-start gap-5">
@@ -21,8 +29,25 @@ export function Failure({ told, children }: { told: Told; children?: ReactNode }
           {children}
           <Button onClick={() => navigate("/")}>Go to the start page</Button>
         </div>
+        {below}
       </div>
     </main>
+  );
+}
+
+/** A part of the page is missing or has failed. */
+export function Broken({ below }: { below?: ReactNode }) {
+  const told = {
+    title: "A part of this page did not load",
+    action: "Check your connection, and load the page again.",
+    requestId: null,
+  };
+  return (
+    <Failure told={told} below={below}>
+      <Button look="accent" onClick={() => location.reload()}>
+        Reload
+      </Button>
+    </Failure>
   );
 }
 

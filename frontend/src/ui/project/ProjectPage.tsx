@@ -1,14 +1,15 @@
 import { useEffect, useState } from "react";
 import { useStore } from "zustand";
-import { explainCode } from "../../core/errors.ts";
+import { explainCode, isTransient } from "../../core/errors.ts";
 import { documentInHash } from "../../core/routes.ts";
 import type { ProjectSession } from "../../state/session.ts";
 import { acquireSession, releaseSession } from "../../state/sessions.ts";
 import { settings } from "../../state/settings.ts";
 import { replaceHash } from "../navigation.ts";
+import { Boundary } from "../parts/Boundary.tsx";
 import { Button } from "../parts/Button.tsx";
 import { cx } from "../parts/cx.ts";
-import { Failure } from "../parts/Failure.tsx";
+import { Broken, Failure } from "../parts/Failure.tsx";
 import { Loading } from "../parts/Loading.tsx";
 import { AgentPanel } from "./AgentPanel.tsx";
 import { Announcer } from "./Announcer.tsx";
@@ -17,8 +18,10 @@ import { ProjectContext, useSession, useSessionState, useWorkbench } from "./con
 import { EditorPane } from "./EditorPane.tsx";
 import { FilePanel } from "./FilePanel.tsx";
 import { Header } from "./Header.tsx";
+import { LeaveDialog } from "./LeaveDialog.tsx";
 import { MobileBar } from "./MobileBar.tsx";
 import { PromptPopover } from "./PromptPopover.tsx";
+import { Unsent } from "./Unsent.tsx";
 import { Workbench } from "./workbench.ts";
 
 /** One project: files, editor, agent. */
@@ -38,19 +41,27 @@ export default function ProjectPage({ project }: { project: string }) {
   if (!held) return null;
   return (
     <ProjectContext value={held}>
-      <Gate />
+      <Boundary instead={<Broken below={<Unsent />} />}>
+        <Gate />
+      </Boundary>
+      <LeaveDialog />
     </ProjectContext>
   );
 }
 
 function Gate() {
+  const session = useSession();
   const phase = useSessionState((state) => state.phase);
   const failure = useSessionState((state) => state.failure);
   const offline = useSessionState((state) => state.connection === "offline");
   if (phase === "failed") {
     return (
-      <Failure told={explainCode(failure)}>
-        {failure === "internal" || failure === "unreadable" || failure === "bad_ticket" ? (
+      <Failure told={explainCode(failure)} below={<Unsent />}>
+        {isTransient(failure) ? (
+          <Button look="accent" onClick={() => session.askAgain()}>
+            Try again
+          </Button>
+        ) : failure === "unreadable" || failure === "bad_ticket" ? (
           <Button look="accent" onClick={() => location.reload()}>
             Reload
           </Button>
