@@ -105,6 +105,19 @@ describe("who wrote what", () => {
     expect(names(6, 9)).toEqual(["Ada"]);
   });
 
+  it("is told on the card of the line that is asked about, one after the other", () => {
+    const { view, look } = setUp();
+    setAuthors(view, look().ranges);
+    const card = () => document.querySelector(".cm-authorCard")?.textContent ?? "";
+    view.dispatch({ selection: { anchor: 0 } });
+    whoWroteThisLine(view);
+    expect(card()).toBe("Ada");
+    view.dispatch({ selection: { anchor: 5 } });
+    whoWroteThisLine(view);
+    expect(card()).toContain("Spark");
+    expect(document.querySelectorAll(".cm-authorCard").length).toBe(1);
+  });
+
   it("is shown beside the lines, told for the line of the cursor, and hidden when not wanted", () => {
     const { view, said, look } = setUp();
     expect(whoWroteThisLine(view)).toBe(false);
@@ -117,6 +130,6 @@ describe("who wrote what", () => {
     setAuthors(view, null);
     expect(view.dom.querySelectorAll(".cm-authorBar").length).toBe(0);
     expect(view.state.field(authorsField).shown).toBe(false);
-    expect(sentence(3, [], () => "")).toContain("nobody has told");
+    expect(sentence(3, [], () => "")).toContain("not known");
   });
 });

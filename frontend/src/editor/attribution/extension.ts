@@ -160,12 +160,17 @@ const cardField = StateField.define<Tooltip | null>({
     for (const effect of transaction.effects) {
       if (effect.is(setRanges) && effect.value === null) next = null;
       if (!effect.is(setCard)) continue;
-      next = effect.value === null ? null : { pos: effect.value, above: true, create: createCard };
+      next = effect.value === null ? null : cardAt(effect.value);
     }
     return next;
   },
   provide: (field) => showTooltip.from(field),
 });
+
+/** Another function for every card: CodeMirror goes on with the card that the same one made. */
+function cardAt(pos: number): Tooltip {
+  return { pos, above: true, create: (view) => createCard(view) };
+}
 
 function createCard(view: EditorView) {
   const dom = document.createElement("div");
@@ -175,7 +180,7 @@ function createCard(view: EditorView) {
   const authors = lineAuthors(view.state, at);
   const given = view.state.facet(config);
   for (const author of authors) dom.append(entry(author, given));
-  if (authors.length === 0) dom.append("Nobody has told yet who wrote this line.");
+  if (authors.length === 0) dom.append("It is not known who wrote this line.");
   dom.addEventListener("mouseenter", () => leaving.delete(view));
   dom.addEventListener("mouseleave", () => closeSoon(view));
   return { dom };
@@ -204,7 +209,7 @@ function entry(author: Author, given: AttributionConfig | null): HTMLElement {
 
 /** A line's authors in a sentence. */
 export function sentence(line: number, authors: readonly Author[], ago: (at: string) => string) {
-  if (authors.length === 0) return `Line ${line}: nobody has told yet who wrote it.`;
+  if (authors.length === 0) return `Line ${line}: it is not known who wrote it.`;
   const parts = authors.map(({ name, turn }) =>
     turn ? `${name}, asked by ${turn.asker} ${ago(turn.at)}: “${turn.prompt}”` : name,
   );

@@ -1,6 +1,7 @@
 /** Keeps the editor at hand told of who wrote what in it. */
 
 import type { EditorView } from "@codemirror/view";
+import { UndoManager } from "yjs";
 import { color, decodePresence, displayName } from "../../core/decode.ts";
 import { codeOf, isTransient } from "../../core/errors.ts";
 import { UnitIndex } from "../../core/units.ts";
@@ -75,14 +76,14 @@ export class AttributionDesk {
     else setAuthors(this.view, null);
   }
 
-  /** What was typed here is known already; what comes from elsewhere is looked up. */
+  /** What was typed here is known already; what comes from elsewhere, or back, is looked up. */
   private readonly onUpdate = (
     _update: Uint8Array,
-    _origin: unknown,
+    origin: unknown,
     _doc: unknown,
     transaction: { local: boolean },
   ): void => {
-    if (!transaction.local) this.lookSoon();
+    if (!transaction.local || origin instanceof UndoManager) this.lookSoon();
   };
 
   private lookSoon(wait = LOOK_EVERY_MS): void {
@@ -113,6 +114,8 @@ export class AttributionDesk {
       if (this.document === document) this.refused = !isTransient(codeOf(error));
     } finally {
       this.asking = false;
+      // Somebody has turned to another file, which was not asked for meanwhile.
+      if (this.document !== document) this.start();
     }
   }
 
