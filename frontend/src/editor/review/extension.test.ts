@@ -241,6 +241,19 @@ describe("hunks under review", () => {
     vi.useRealTimers();
   });
 
+  it("show again what they deleted when its place was edited away, whatever was typed in others", () => {
+    vi.useFakeTimers();
+    const stage = new Stage(LINES, THREE);
+    setReview(stage.view, stage.hunks, false);
+    // Each of these makes two marks of one.
+    for (const at of [1, 4, 7]) stage.type(at, "-");
+    stage.view.dispatch({ changes: { from: 13, to: 22 }, userEvent: "delete" });
+    expect(stage.removed().length).toBeLessThan(2);
+    vi.advanceTimersByTime(1000);
+    expect(stage.removed().map(([, text]) => text)).toEqual(["beta\n", "gamma"]);
+    vi.useRealTimers();
+  });
+
   it("wait for text that has not arrived yet", () => {
     vi.useFakeTimers();
     const stage = new Stage("one\n", []);

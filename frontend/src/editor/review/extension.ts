@@ -78,7 +78,7 @@ export interface Review {
   readonly removed: DecorationSet;
   /** The hunk that commands are about. */
   readonly active: string | null;
-  /** How many marks there were when the hunks were found. */
+  /** How many marks there should be: those of the hunks as they were found, and their parts. */
   readonly marks: number;
   /** Some hunks name units that have not arrived yet. */
   readonly missing: boolean;
@@ -143,35 +143,48 @@ function mark(key: string, active: boolean): Decoration {
 
 function mapped(review: Review, transaction: Transaction): Review {
   let inserted = review.inserted.map(transaction.changes);
+  let { marks } = review;
   // What somebody types inside a hunk is not the turn's.
   transaction.changes.iterChangedRanges((_fromA, _toA, from, to) => {
-    if (to > from) inserted = cutOut(inserted, from, to);
+    if (to === from) return;
+    const { rest, parted } = cutOut(inserted, from, to);
+    inserted = rest;
+    marks += parted;
   });
   return {
     ...review,
     inserted,
+    marks,
     removed: review.removed.map(transaction.changes),
     beginnings: review.beginnings.map(transaction.changes),
   };
 }
 
-function cutOut(marks: DecorationSet, from: number, to: number): DecorationSet {
+/** Marks without a range; `parted` is how many of them have become two. */
+function cutOut(
+  marks: DecorationSet,
+  from: number,
+  to: number,
+): { rest: DecorationSet; parted: number } {
   const rest: Range<Decoration>[] = [];
   let touched = false;
+  let parted = 0;
   marks.between(from, to, (start, end, value) => {
     if (end <= from || start >= to) return;
     touched = true;
+    if (start < from && end > to) parted += 1;
     if (start < from) rest.push(value.range(start, from));
     if (end > to) rest.push(value.range(to, end));
   });
-  if (!touched) return marks;
-  return marks.update({
+  if (!touched) return { rest: marks, parted };
+  const cut = marks.update({
     filterFrom: from,
     filterTo: to,
     filter: (start, end) => end <= from || start >= to,
     add: rest,
     sort: true,
   });
+  return { rest: cut, parted };
 }
 
 function placed(review: Review, found: Found, transaction: Transaction): Review {
