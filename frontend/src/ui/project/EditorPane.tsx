@@ -115,7 +115,10 @@ function Editor({ document }: { document: OpenDocument }) {
         undo: undoOf(text),
         marks: document.isAgentWriting,
         onTooLarge: () => setTooLarge(true),
-        onTyped: session.forgetOwnTurn,
+        onTyped: () => {
+          session.forgetOwnTurn();
+          workbench.review.onTyped();
+        },
         beforeUndo: workbench.review.beforeUndo,
       },
       awareness,
@@ -269,8 +272,7 @@ function DocumentNotice({ document }: { document: OpenDocument }) {
     return (
       <Notice icon={icon} title="This file is damaged on the server and can only be read">
         You see what could be read of it. Copy what you need into another file, and ask whoever runs
-        the server to look at it: its log names the file, and <code>ensemble doctor</code> says
-        more.
+        the server to look at it.
       </Notice>
     );
   }

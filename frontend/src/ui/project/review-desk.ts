@@ -145,15 +145,31 @@ export class ReviewDesk {
     void this.decide(verdict, hunks);
   };
 
-  /** Undo right after one's own turn is about that turn. True when it is offered to reject it. */
+  /**
+   * Undo right after one's own turn is about that turn. True when it is offered to reject it; asked
+   * for again, it is about typing.
+   */
   readonly beforeUndo = (): boolean => {
+    if (this.store.getState().offer) {
+      this.store.setState({ offer: null });
+      this.session.forgetOwnTurn();
+      return false;
+    }
     const { ownTurn, turns } = this.session.store.getState();
     const turn = turns.find(({ id }) => id === ownTurn);
     const { document } = this;
     if (!turn || document === null || !isReviewable(turn) || !isOpenIn(turn, document))
       return false;
-    this.store.setState({ offer: turn, told: null });
+    const said = `Reject your turn “${turn.prompt}”? Press F6 to answer, or type on.`;
+    this.store.setState({ offer: turn, told: null, said });
     return true;
+  };
+
+  /** The person types on: the cursor stays with them, whatever was to be shown or answered. */
+  readonly onTyped = (): void => {
+    this.advance = false;
+    this.wanted = null;
+    if (this.store.getState().offer) this.store.setState({ offer: null, said: "" });
   };
 
   /** Takes the offer, or leaves it; after that undo is about typing again. */
