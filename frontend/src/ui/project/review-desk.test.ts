@@ -61,6 +61,8 @@ class Stage {
   readonly desk: ReviewDesk;
   readonly verdicts: string[][] = [];
   rejected: string[] = [];
+  /** The server answers a verdict when this is fulfilled. */
+  answered: Promise<unknown> = Promise.resolve();
   private hunks: OpenHunk[];
   private readonly store;
 
@@ -94,6 +96,7 @@ class Stage {
       reviews: { open: () => this.hunks },
       judgeHunks: async (_verdict: string, _turn: string, ids: string[]) => {
         this.verdicts.push(ids);
+        await this.answered;
       },
       rejectTurn: async (id: string) => void this.rejected.push(id),
       forgetOwnTurn: () => this.store.setState({ ownTurn: null }),
@@ -170,6 +173,26 @@ describe("after a verdict", () => {
     await Promise.resolve();
     stage.judged();
     expect([stage.field.active, stage.head]).toEqual(["t/h1", LINE.length]);
+  });
+
+  it("the next one counts too, though the first is not answered yet", async () => {
+    const stage = new Stage();
+    let answer = () => {};
+    stage.answered = new Promise<void>((resolve) => {
+      answer = resolve;
+    });
+    stage.desk.next();
+    stage.desk.judge("accept", false);
+    // Twice the same key is one verdict.
+    stage.desk.judge("accept", false);
+    await Promise.resolve();
+    stage.judged();
+    expect(stage.field.active).toBe("t/h1");
+    stage.desk.judge("reject", false);
+    answer();
+    await vi.waitFor(() => expect(stage.verdicts).toEqual([["h0"], ["h1"]]));
+    stage.judged();
+    expect(stage.field.active).toBe("t/h2");
   });
 
   it("the cursor stays with whoever has typed on meanwhile", async () => {

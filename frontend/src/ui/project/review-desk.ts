@@ -59,6 +59,11 @@ export class ReviewDesk {
   /** The next change of the hunks follows from a verdict given here. */
   private advance = false;
   private wanted: string | null = null;
+  /** Hunks whose verdict is on its way; one verdict is sent after the other. */
+  private readonly deciding = new Set<string>();
+  private decided: Promise<void> = Promise.resolve();
+  /** Counts edits of this person, to know whether they have typed since. */
+  private typed = 0;
   private ready = false;
 
   private readonly leave: (() => void)[];
@@ -167,6 +172,7 @@ export class ReviewDesk {
 
   /** The person types on: the cursor stays with them, whatever was to be shown or answered. */
   readonly onTyped = (): void => {
+    this.typed += 1;
     this.advance = false;
     this.wanted = null;
     if (this.store.getState().offer) this.store.setState({ offer: null, said: "" });
@@ -190,13 +196,24 @@ export class ReviewDesk {
   }
 
   private async decide(verdict: Verdict, hunks: readonly ReviewHunk[]): Promise<void> {
-    if (this.store.getState().busy) return;
+    const fresh = hunks.filter(({ key }) => !this.deciding.has(key));
+    if (fresh.length === 0) return;
     const byTurn = new Map<string, string[]>();
-    for (const { turn, hunk } of hunks) byTurn.set(turn, [...(byTurn.get(turn) ?? []), hunk]);
+    for (const { key, turn, hunk } of fresh) {
+      this.deciding.add(key);
+      byTurn.set(turn, [...(byTurn.get(turn) ?? []), hunk]);
+    }
     this.advance = true;
-    await this.run(async () => {
-      for (const [turn, ids] of byTurn) await this.session.judgeHunks(verdict, turn, ids);
-    });
+    const { before, typed } = { before: this.decided, typed: this.typed };
+    this.decided = (async () => {
+      await before;
+      this.advance = typed === this.typed;
+      await this.run(async () => {
+        for (const [turn, ids] of byTurn) await this.session.judgeHunks(verdict, turn, ids);
+      });
+      for (const { key } of fresh) this.deciding.delete(key);
+    })();
+    await this.decided;
   }
 
   private async run(act: () => Promise<void>): Promise<void> {
