@@ -134,7 +134,7 @@ describe("two people and an agent in one file", () => {
     await linus.clickBehind(docstring);
     await linus.type("HUMAN");
     await bothHave("both have it", (text) => text.includes(`${docstring}HUMAN`));
-    await card.getByRole("button", { name: "Reject" }).click();
+    await card.getByRole("button", { name: "Reject whole turn" }).click();
     await bothHave("the turn is gone", (text) => !text.includes('"""'));
     expect((await ada.text()).replace("HUMAN", "")).toBe(before);
     expect(await ada.text()).toContain("HUMAN");
@@ -154,7 +154,7 @@ describe("two people and an agent in one file", () => {
     await new Promise((resolve) => setTimeout(resolve, 700));
     expect(await linus.text()).toBe(stopped);
     expect(stopped.split('"""').length).toBeLessThan(2 * 14 + 1);
-    await card.getByRole("button", { name: "Reject" }).click();
+    await card.getByRole("button", { name: "Reject whole turn" }).click();
     await bothHave("what was written is gone", (text) => !text.includes('"""'));
   });
 
@@ -187,13 +187,13 @@ describe("two people and an agent in one file", () => {
 
   it("accepts a turn, which can still be rejected later", async () => {
     const card = ada.page.locator("article[data-turn]").first();
-    await card.getByRole("button", { name: "Accept" }).click();
+    await card.getByRole("button", { name: "Accept whole turn" }).click();
     await until(
       "it is accepted",
       async () => (await card.getAttribute("data-review")) === "accepted",
     );
-    await card.getByRole("button", { name: "Reject" }).waitFor();
-    expect(await card.getByRole("button", { name: "Accept" }).count()).toBe(0);
+    await card.getByRole("button", { name: "Reject whole turn" }).waitFor();
+    expect(await card.getByRole("button", { name: "Accept whole turn" }).count()).toBe(0);
   });
 
   it("leads from a hunk to its place", async () => {

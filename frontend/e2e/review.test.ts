@@ -81,9 +81,13 @@ describe("a turn with three hunks", () => {
     await ada.page.keyboard.press("F7");
     await ada.page.locator(".cm-agentText").first().waitFor({ state: "detached" });
     expect(await ada.contrast(".cm-inserted, .cm-inserted span")).toBeGreaterThan(4.5);
+    expect(await ada.contrast(".text-faint, .text-muted, .cm-gutterElement")).toBeGreaterThan(4.5);
     await ada.picture("review");
     await ada.page.setViewportSize(NARROW);
     await ada.picture("review");
+    for (const button of await bar(ada).getByRole("button").all()) {
+      expect((await button.boundingBox())?.height).toBeGreaterThanOrEqual(40);
+    }
     await ada.page.setViewportSize(WIDE);
   });
 
@@ -173,6 +177,8 @@ describe("undo right after one's own turn", () => {
     await offer(ada).getByText("Reject this turn?").waitFor();
     await ada.picture("offer");
     expect(await ada.text()).toContain("# typed before");
+    // The focus is where one types; the offer has a key of its own.
+    await page.keyboard.press("F6");
     await page.keyboard.press("Escape");
     await offer(ada).waitFor({ state: "detached" });
     await page.keyboard.press("Control+z");
@@ -180,11 +186,11 @@ describe("undo right after one's own turn", () => {
     const text = await ada.text();
     expect(text).toContain("# by Linus");
     expect(text).toContain("subtotal");
-    await card.getByRole("button", { name: "Accept" }).click();
+    await card.getByRole("button", { name: "Accept whole turn" }).click();
     await bar(ada).waitFor({ state: "detached" });
   });
 
-  it("[S33] takes the turn back with Enter, and nothing else", async () => {
+  it("[S33] takes the turn back when the offer is taken, and nothing else", async () => {
     const before = await ada.text();
     const card = await ada.ask("rename subtotal to amount");
     await done(card);
@@ -198,6 +204,7 @@ describe("undo right after one's own turn", () => {
     await ada.page.locator(".cm-content").focus();
     await ada.page.keyboard.press("Control+z");
     await offer(ada).waitFor();
+    await ada.page.keyboard.press("F6");
     await ada.page.keyboard.press("Enter");
     await bothHave("the turn is taken back", (text) => text === before);
     await until(
@@ -250,7 +257,7 @@ describe("a turn over several files", () => {
       .getByRole("button", { name: /^Show shop\.py:/ })
       .first()
       .waitFor();
-    await card.getByRole("button", { name: "Reject" }).click();
+    await card.getByRole("button", { name: "Reject whole turn" }).click();
     await until("all of it is taken back", async () => !(await ada.text()).includes("net"));
     await bothHaveNoNet();
   });

@@ -112,6 +112,11 @@ function Shell() {
   useEffect(() => {
     const onKey = (event: KeyboardEvent) => {
       if (event.defaultPrevented) return;
+      if (event.key === "F6" && workbench.review.store.getState().offer) {
+        event.preventDefault();
+        document.querySelector<HTMLElement>("[data-undo-offer] button")?.focus();
+        return;
+      }
       if (event.key === "F7" && !event.ctrlKey && !event.metaKey && !event.altKey) {
         if (workbench.review.store.getState().count === 0) return;
         event.preventDefault();

@@ -1,9 +1,13 @@
 import { ArrowRight, Check, CheckCheck, ChevronDown, ChevronUp, Undo2 } from "lucide-react";
-import { useEffect, useRef } from "react";
 import { useStore } from "zustand";
 import { Button, Hint, IconButton } from "../parts/Button.tsx";
 import { keyName } from "../parts/keys.ts";
 import { useMayEdit, useSessionState, useWorkbench } from "./context.ts";
+
+/** Fingers need more room than a pointer. */
+const TOUCH = "max-[720px]:h-10";
+
+const TOUCH_ICON = "max-[720px]:size-10";
 
 /** Walks through what turns did in this file, and takes verdicts about it. */
 export function ReviewBar() {
@@ -40,12 +44,14 @@ function Bar() {
         label="Previous change"
         hint={keyName("Shift F7")}
         icon={ChevronUp}
+        className={TOUCH_ICON}
         onClick={() => review.previous()}
       />
       <IconButton
         label="Next change"
         hint={keyName("F7")}
         icon={ChevronDown}
+        className={TOUCH_ICON}
         onClick={() => review.next()}
       />
       <span className="min-w-0 px-1 text-[13px] tabular-nums">
@@ -65,6 +71,7 @@ function Bar() {
           size="small"
           look="quiet"
           icon={ArrowRight}
+          className={TOUCH}
           onClick={() => workbench.reviewIn(elsewhere.document)}
         >
           {elsewhere.count} in {other}
@@ -82,6 +89,7 @@ function Bar() {
             <Button
               size="small"
               icon={Check}
+              className={TOUCH}
               disabled={none || busy}
               onClick={() => review.judge("accept", false)}
             >
@@ -92,6 +100,7 @@ function Bar() {
             <Button
               size="small"
               icon={Undo2}
+              className={TOUCH}
               disabled={none || busy}
               onClick={() => review.judge("reject", false)}
             >
@@ -103,6 +112,7 @@ function Bar() {
               size="small"
               look="quiet"
               icon={CheckCheck}
+              className={TOUCH}
               disabled={busy}
               onClick={() => review.judge("accept", true)}
             >
@@ -113,6 +123,7 @@ function Bar() {
             <Button
               size="small"
               look="quiet"
+              className={TOUCH}
               disabled={busy}
               onClick={() => review.judge("reject", true)}
             >
@@ -125,44 +136,56 @@ function Bar() {
   );
 }
 
-/** Undo right after one's own turn: rather the turn than what was typed before it? */
+/**
+ * Undo right after one's own turn: rather the turn than what was typed before it? The focus stays in
+ * the text, where typing on is the answer no.
+ */
 function Offer() {
   const { review } = useWorkbench();
   const offer = useStore(review.store, (state) => state.offer);
-  const yes = useRef<HTMLButtonElement>(null);
-  useEffect(() => yes.current?.focus(), []);
   return (
-    <div
-      role="alertdialog"
+    <section
       aria-label="Reject your last turn?"
-      aria-describedby="undo-offer"
       data-undo-offer
-      className="fade-in flex shrink-0 flex-wrap items-center gap-x-3 gap-y-1.5 border-t border-accent-line bg-accent-soft px-3 py-2"
+      className="group fade-in flex shrink-0 flex-wrap items-center gap-x-3 gap-y-1.5 border-t border-accent-line bg-accent-soft px-3 py-2"
       onKeyDown={(event) => {
         if (event.key !== "Escape") return;
         event.preventDefault();
         void review.answerOffer(false);
       }}
     >
-      <p id="undo-offer" className="min-w-0 flex-1 basis-52 text-[13px]">
+      <p className="min-w-0 flex-1 basis-52 text-[13px]">
         <strong className="font-semibold">Reject this turn?</strong>{" "}
         <span className="text-muted [overflow-wrap:anywhere]">“{clip(offer?.prompt ?? "")}”</span>
+        <span className="hidden text-muted sm:inline sm:group-focus-within:hidden">
+          {" "}
+          Type on to leave it.
+        </span>
       </p>
       <div className="flex gap-1.5">
         <Button
-          ref={yes}
           size="small"
           look="accent"
           icon={Undo2}
+          className={TOUCH}
           onClick={() => void review.answerOffer(true)}
         >
-          Reject <kbd className="font-sans text-[11px] opacity-80">{keyName("Enter")}</kbd>
+          Reject whole turn{" "}
+          <kbd className="font-sans text-[11px] opacity-80 group-focus-within:hidden max-sm:hidden">
+            F6
+          </kbd>
+          <kbd className="hidden font-sans text-[11px] opacity-80 group-focus-within:inline">
+            {keyName("Enter")}
+          </kbd>
         </Button>
-        <Button size="small" onClick={() => void review.answerOffer(false)}>
-          Leave it <kbd className="font-sans text-[11px] text-muted">Esc</kbd>
+        <Button size="small" className={TOUCH} onClick={() => void review.answerOffer(false)}>
+          Leave it{" "}
+          <kbd className="hidden font-sans text-[11px] text-muted group-focus-within:inline">
+            Esc
+          </kbd>
         </Button>
       </div>
-    </div>
+    </section>
   );
 }
 

@@ -368,27 +368,29 @@ function Review({ turn }: { turn: Turn }) {
   };
   return (
     <div className="flex flex-col gap-2">
-      <div className="flex items-center gap-2">
+      <div className="flex flex-wrap items-center gap-2">
         {verdict !== null ? (
           <Verdict icon={Check}>{verdict}</Verdict>
         ) : (
           <Button
             size="small"
             icon={Check}
+            className="max-[720px]:h-10"
             disabled={busy}
             onClick={() => void decide((id) => session.acceptTurn(id))}
           >
-            Accept
+            Accept whole turn
           </Button>
         )}
         <Button
           size="small"
           look="quiet"
           icon={Undo2}
+          className="max-[720px]:h-10"
           disabled={busy}
           onClick={() => void decide((id) => session.rejectTurn(id))}
         >
-          Reject
+          Reject whole turn
         </Button>
       </div>
       {told ? <p className="text-xs text-danger">{told.title}</p> : null}
