@@ -61,7 +61,7 @@ const EXPLANATIONS: Record<ErrorCode | "offline" | "unreadable", Explanation> = 
   },
   bad_ticket: {
     title: "The connection could not be opened",
-    action: "Reload the page to get a new ticket.",
+    action: "Reload the page.",
   },
   no_access: {
     title: "You have no access to this project",

@@ -397,7 +397,10 @@ class PeerCaret implements LayerMarker {
     const classes = ["cm-peerCaret", `cm-peerCaret-${kind}`];
     if (named) classes.push("cm-peerCaret-named");
     if (status === "writing") classes.push("cm-peerCaret-writing");
-    if (this.below) classes.push("cm-peerCaret-below");
+    // Above an agent's line is what it has just written, and people are reading it.
+    if (this.below || (kind === "agent" && status === "writing")) {
+      classes.push("cm-peerCaret-below");
+    }
     element.className = classes.join(" ");
     element.dataset.client = String(client);
     element.style.setProperty("--peer", color);

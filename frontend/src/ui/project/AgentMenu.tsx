@@ -53,7 +53,7 @@ export function AgentMenu({ agent }: { agent: Agent }) {
               disabled={open === 0 || busy}
               onSelect={() => void decide("accept")}
             >
-              Accept all that is open
+              Accept all remaining changes
             </DropdownMenu.Item>
             <DropdownMenu.Item className={item} disabled={busy} onSelect={() => setAsking(true)}>
               Reject everything…
