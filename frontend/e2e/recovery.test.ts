@@ -220,6 +220,7 @@ describe("a person who is taken out with something unsaved", () => {
     await grace.page.unroute("**/socket-tickets");
     const unsaved = grace.page.getByRole("region", { name: "Not saved" });
     await unsaved.getByText("poem.txt").waitFor();
+    await grace.page.getByRole("heading", { name: "You are not in this project" }).waitFor();
     await grace.picture("taken-out");
     const [download] = await Promise.all([
       grace.page.waitForEvent("download"),

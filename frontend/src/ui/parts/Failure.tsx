@@ -7,11 +7,12 @@ import { Mark } from "./Logo.tsx";
 /** A whole page that says what is wrong and what to do. */
 export function Failure({
   told,
-  below,
+  first,
   children,
 }: {
   told: Told;
-  below?: ReactNode;
+  /** What to do before anything else. */
+  first?: ReactNode;
   children?: ReactNode;
 }) {
   return (
@@ -25,25 +26,25 @@ export function Failure({
             <p className="text-[12.5px] text-faint">Request {told.requestId}</p>
           ) : null}
         </div>
+        {first}
         <div className="flex gap-2">
           {children}
           <Button onClick={() => navigate("/")}>Go to the start page</Button>
         </div>
-        {below}
       </div>
     </main>
   );
 }
 
 /** A part of the page is missing or has failed. */
-export function Broken({ below }: { below?: ReactNode }) {
+export function Broken({ first }: { first?: ReactNode }) {
   const told = {
     title: "A part of this page did not load",
     action: "Check your connection, and load the page again.",
     requestId: null,
   };
   return (
-    <Failure told={told} below={below}>
+    <Failure told={told} first={first}>
       <Button look="accent" onClick={() => location.reload()}>
         Reload
       </Button>

@@ -41,7 +41,7 @@ export default function ProjectPage({ project }: { project: string }) {
   if (!held) return null;
   return (
     <ProjectContext value={held}>
-      <Boundary instead={<Broken below={<Unsent />} />}>
+      <Boundary instead={<Broken first={<Unsent />} />}>
         <Gate />
       </Boundary>
       <LeaveDialog />
@@ -49,14 +49,23 @@ export default function ProjectPage({ project }: { project: string }) {
   );
 }
 
+/** The server does not tell people who are not in a project whether there is one. */
+const GONE = {
+  title: "You are not in this project any more",
+  action: "Somebody took you out of it, or it was deleted. Ask its owner for an invite link.",
+  requestId: null,
+};
+
 function Gate() {
   const session = useSession();
   const phase = useSessionState((state) => state.phase);
   const failure = useSessionState((state) => state.failure);
   const offline = useSessionState((state) => state.connection === "offline");
+  const wasHere = useSessionState((state) => state.project !== null);
   if (phase === "failed") {
+    const told = wasHere && failure === "project_not_found" ? GONE : explainCode(failure);
     return (
-      <Failure told={explainCode(failure)} below={<Unsent />}>
+      <Failure told={told} first={<Unsent />}>
         {isTransient(failure) ? (
           <Button look="accent" onClick={() => session.askAgain()}>
             Try again
