@@ -3,7 +3,8 @@
 //! One task takes writes from a bounded queue. A quiet log commits each at once; a busy one gathers what
 //! arrived while the commit before was under way. While the database cannot write, the group at hand is
 //! tried again, in order, and holds everybody behind it: nothing is acknowledged that is not committed,
-//! and nothing overtakes.
+//! and nothing overtakes. A store that is closed meanwhile gives up after a while, on that group and on all
+//! behind it.
 //!
 //! Housekeeping goes through the same task, in short steps, when nobody waits; on a busy log one step in
 //! a while.
@@ -169,10 +170,15 @@ struct Writer<C: Committer> {
 impl<C: Committer> Writer<C> {
     async fn run(mut self) {
         let mut group = Vec::new();
-        let mut gave_up = false;
+        // Once a group was given up nothing behind it is tried: it may build on what is missing then.
+        let mut gave_up: Option<String> = None;
         while let Some(first) = self.next().await {
             self.gather(first, &mut group);
-            match self.commit(&group).await {
+            let outcome = match &gave_up {
+                Some(why) => Err(why.clone()),
+                None => self.commit(&group).await,
+            };
+            match outcome {
                 Ok(answers) => {
                     for (job, answer) in group.drain(..).zip(answers) {
                         // A writer that went away needs no answer.
@@ -180,17 +186,17 @@ impl<C: Committer> Writer<C> {
                     }
                 }
                 Err(why) => {
-                    gave_up = true;
                     for job in group.drain(..) {
                         let why = why.clone();
                         let _ = job.answer.send(Err(StoreError::Unavailable { why, source: None }));
                     }
+                    gave_up = Some(why);
                 }
             }
         }
         // Whoever waits for a step of housekeeping waits in vain from here on.
         self.chores.close();
-        let clean = *self.closing.borrow() && !gave_up;
+        let clean = *self.closing.borrow() && gave_up.is_none();
         self.committer.close(clean).await;
     }
 
@@ -372,20 +378,22 @@ mod tests {
         groups: UnboundedReceiver<Vec<String>>,
         broken: Arc<AtomicBool>,
         gate: Arc<tokio::sync::Mutex<()>>,
+        committed: Arc<Mutex<u64>>,
     }
 
     fn story() -> Story {
         let (groups, seen) = unbounded_channel();
         let broken = Arc::new(AtomicBool::new(false));
         let gate = Arc::new(tokio::sync::Mutex::new(()));
+        let committed = Arc::default();
         let scripted = Scripted {
             groups,
             broken: Arc::clone(&broken),
             gate: Arc::clone(&gate),
-            committed: Arc::default(),
+            committed: Arc::clone(&committed),
         };
         let (log, chores) = GroupCommit::start(scripted, Arc::new(ManualClock::default()));
-        Story { log: Arc::new(log), chores, groups: seen, broken, gate }
+        Story { log: Arc::new(log), chores, groups: seen, broken, gate, committed }
     }
 
     async fn seq(commit: Commit) -> u64 {
@@ -498,6 +506,35 @@ mod tests {
             let error = commit.await.unwrap_err();
             assert!(error.is_unavailable(), "{error}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_overtakes_what_was_given_up() {
+        let mut story = story();
+        story.broken.store(true, Ordering::SeqCst);
+        // No attempt ends before the test has looked at it.
+        let mut gate = Arc::clone(&story.gate).lock_owned().await;
+        let first = story.log.submit(named("a")).await.unwrap();
+        assert_eq!(story.groups.recv().await.unwrap(), ["a"]);
+        let second = story.log.submit(named("b")).await.unwrap();
+        let log = Arc::clone(&story.log);
+        let closing = tokio::spawn(async move { log.close().await });
+        loop {
+            drop(gate);
+            gate = Arc::clone(&story.gate).lock_owned().await;
+            let names = story.groups.recv().await.unwrap();
+            // The database is back just as the first was given up.
+            story.broken.store(names == ["a"], Ordering::SeqCst);
+            if names == ["closed, clean: false"] {
+                break;
+            }
+        }
+        closing.await.unwrap();
+        for commit in [first, second] {
+            let error = commit.await.unwrap_err();
+            assert!(error.is_unavailable(), "{error}");
+        }
+        assert_eq!(*story.committed.lock().unwrap(), 0);
     }
 
     #[tokio::test]
