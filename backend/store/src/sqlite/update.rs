@@ -1,5 +1,7 @@
 //! Appending an update to a document's log.
 
+use std::sync::LazyLock;
+
 use sqlx::sqlite::SqliteArguments;
 use sqlx::{Row as _, Sqlite, SqliteConnection};
 use time::OffsetDateTime;
@@ -81,16 +83,42 @@ const WHOLE_WRITE_OF_CLIENT: &str = whole_write!(
 const SELECT_CLIENT: &str = "
     select document, owner_kind, owner, next_clock from clients where document = $1 and client = $2";
 
-const INSERT_LEDGER: &str = "
-    insert into ledger
-        (document, epoch, seq, position, turn, member, hunk, kind, client, clock, length, text,
-         of_client, of_clock)
-    values ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)";
+/// Entries of one update that may make entries before them longer. An update with more of them is not a flush of a
+/// stream but a deletion here and there, which goes on from nowhere.
+const EXTENDING_ENTRIES: usize = 64;
+
+/// Rows of the ledger in one statement: enough that the statement, and not the trip to the connection's thread, is
+/// what takes time.
+const LEDGER_ROWS: usize = 64;
+
+static INSERT_LEDGER: LazyLock<String> = LazyLock::new(|| insert_ledger_sql(1));
+static INSERT_LEDGER_ROWS: LazyLock<String> = LazyLock::new(|| insert_ledger_sql(LEDGER_ROWS));
+
+/// The document, the epoch and the number are the same in all rows; the others follow, row by row.
+fn insert_ledger_sql(rows: usize) -> String {
+    const SHARED: usize = 3;
+    const COLUMNS: usize = 11;
+    let row = |row: usize| {
+        let first = SHARED + row * COLUMNS + 1;
+        let places: Vec<String> = (first..first + COLUMNS).map(|place| format!("${place}")).collect();
+        format!("($1, $2, $3, {})", places.join(", "))
+    };
+    let rows: Vec<String> = (0..rows).map(row).collect();
+    format!(
+        "insert into ledger
+            (document, epoch, seq, position, turn, member, hunk, kind, client, clock, length, text,
+             of_client, of_clock)
+        values {}",
+        rows.join(", ")
+    )
+}
 
 /// What goes on where an entry of the same hunk ended makes that entry longer: a turn that writes a thousand
 /// tokens a second leaves no row for each flush.
+///
+/// The index is named so that this fails where it cannot be used, rather than take longer with every entry.
 const EXTEND_LEDGER: &str = "
-    update ledger set length = length + $7, text = text || $8
+    update ledger indexed by ledger_ends set length = length + $7, text = text || $8
     where document = $1 and epoch = $2 and client = $3 and clock + length = $4
         and kind = $5 and turn = $6 and hunk is $9 and (text is null) = ($8 is null)";
 
@@ -166,9 +194,7 @@ pub(super) async fn append(
     for advance in &update.clients {
         advance_client(connection, document, advance).await?;
     }
-    for (position, entry) in update.ledger.iter().enumerate() {
-        insert_ledger(connection, document, version, position, entry).await?;
-    }
+    insert_ledger(connection, document, version, &update.ledger).await?;
     Ok(version)
 }
 
@@ -255,50 +281,85 @@ async fn insert_ledger(
     connection: &mut SqliteConnection,
     document: DocumentId,
     version: Version,
-    position: usize,
-    entry: &LedgerEntry,
+    ledger: &[LedgerEntry],
 ) -> Result<(), StoreError> {
-    let (turn, member) = match &entry.by {
-        LedgerActor::Turn(turn) => (Some(turn.as_bytes().as_slice()), None),
-        LedgerActor::Member(member) => (None, Some(member.as_bytes().as_slice())),
-    };
-    if matches!(entry.kind, LedgerKind::Inserted | LedgerKind::Deleted) {
-        let done = sqlx::query(EXTEND_LEDGER)
-            .bind(document.as_bytes().as_slice())
-            .bind(version.epoch)
-            .bind(entry.client.cast_signed())
-            .bind(entry.clock)
-            .bind(entry.kind.as_str())
-            .bind(turn)
-            .bind(entry.length)
-            .bind(entry.text.as_deref())
-            .bind(entry.hunk.map(|hunk| hunk.0))
-            .execute(&mut *connection)
-            .await
-            .map_err(store_error)?;
-        if done.rows_affected() > 0 {
-            return Ok(());
+    let extending = ledger.len() <= EXTENDING_ENTRIES;
+    let mut position = 0;
+    for entries in ledger.chunks(LEDGER_ROWS) {
+        if !extending && entries.len() == LEDGER_ROWS {
+            insert_entries(connection, &INSERT_LEDGER_ROWS, document, version, position, entries).await?;
+        } else {
+            for (position, entry) in (position..).zip(entries) {
+                if !(extending && extend_ledger(connection, document, version, entry).await?) {
+                    let entry = std::slice::from_ref(entry);
+                    insert_entries(connection, &INSERT_LEDGER, document, version, position, entry).await?;
+                }
+            }
         }
+        position += entries.len() as i64;
     }
-    sqlx::query(INSERT_LEDGER)
+    Ok(())
+}
+
+/// Makes the entry longer that ends where this one begins, if there is one.
+async fn extend_ledger(
+    connection: &mut SqliteConnection,
+    document: DocumentId,
+    version: Version,
+    entry: &LedgerEntry,
+) -> Result<bool, StoreError> {
+    let LedgerActor::Turn(turn) = &entry.by else { return Ok(false) };
+    if !matches!(entry.kind, LedgerKind::Inserted | LedgerKind::Deleted) {
+        return Ok(false);
+    }
+    let done = sqlx::query(EXTEND_LEDGER)
         .bind(document.as_bytes().as_slice())
         .bind(version.epoch)
-        .bind(version.seq.cast_signed())
-        .bind(position as i64)
-        .bind(turn)
-        .bind(member)
-        .bind(entry.hunk.map(|hunk| hunk.0))
-        .bind(entry.kind.as_str())
         .bind(entry.client.cast_signed())
         .bind(entry.clock)
+        .bind(entry.kind.as_str())
+        .bind(turn.as_bytes().as_slice())
         .bind(entry.length)
         .bind(entry.text.as_deref())
-        .bind(entry.of.map(|(client, _)| client.cast_signed()))
-        .bind(entry.of.map(|(_, clock)| clock))
+        .bind(entry.hunk.map(|hunk| hunk.0))
         .execute(connection)
         .await
-        .map(drop)
-        .map_err(store_error)
+        .map_err(store_error)?;
+    Ok(done.rows_affected() > 0)
+}
+
+/// Inserts as many entries as the statement has rows.
+async fn insert_entries(
+    connection: &mut SqliteConnection,
+    sql: &'static str,
+    document: DocumentId,
+    version: Version,
+    position: i64,
+    entries: &[LedgerEntry],
+) -> Result<(), StoreError> {
+    let mut query = sqlx::query(sql)
+        .bind(document.as_bytes().as_slice())
+        .bind(version.epoch)
+        .bind(version.seq.cast_signed());
+    for (position, entry) in (position..).zip(entries) {
+        let (turn, member) = match &entry.by {
+            LedgerActor::Turn(turn) => (Some(turn.as_bytes().as_slice()), None),
+            LedgerActor::Member(member) => (None, Some(member.as_bytes().as_slice())),
+        };
+        query = query
+            .bind(position)
+            .bind(turn)
+            .bind(member)
+            .bind(entry.hunk.map(|hunk| hunk.0))
+            .bind(entry.kind.as_str())
+            .bind(entry.client.cast_signed())
+            .bind(entry.clock)
+            .bind(entry.length)
+            .bind(entry.text.as_deref())
+            .bind(entry.of.map(|(client, _)| client.cast_signed()))
+            .bind(entry.of.map(|(_, clock)| clock));
+    }
+    query.execute(connection).await.map(drop).map_err(store_error)
 }
 
 /// What became of this write when it was committed before, under the same stamps.
@@ -336,4 +397,23 @@ pub(super) async fn first_outcome(
         }
     }
     Ok(outcome)
+}
+
+#[cfg(test)]
+mod tests {
+    use sqlx::{AssertSqlSafe, Connection as _};
+
+    use super::*;
+
+    /// Looking for the entry that ends here must not mean looking at all entries of a client.
+    #[tokio::test]
+    async fn an_entry_is_found_by_where_it_ends() {
+        let mut connection = SqliteConnection::connect("sqlite::memory:").await.unwrap();
+        crate::migrate::run(&mut connection).await.unwrap();
+        let explain = AssertSqlSafe(format!("explain query plan {EXTEND_LEDGER}"));
+        let rows = sqlx::query(explain).fetch_all(&mut connection).await.unwrap();
+        let plan: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let expected = "SEARCH ledger USING INDEX ledger_ends (document=? AND client=? AND <expr>=?";
+        assert!(matches!(&plan[..], [step] if step.starts_with(expected)), "{plan:?}");
+    }
 }

@@ -312,6 +312,45 @@ async fn entries_of_one_hunk_grow() {
     .await;
 }
 
+/// A ledger of very many entries is kept whole and in order.
+#[tokio::test]
+async fn a_long_ledger_is_kept_in_order() {
+    on_every_store(async |world| {
+        let (project, member) = world.project().await;
+        let document = world.document(project, "main.rs").await;
+        let turn = world.turn(project, member).await.id;
+        let by_turn = |at: u32| LedgerEntry {
+            by: LedgerActor::Turn(turn),
+            hunk: Some(HunkId(at % 3)),
+            kind: LedgerKind::Deleted,
+            client: 9,
+            clock: 2 * at,
+            length: 1,
+            text: Some(at.to_string()),
+            of: None,
+        };
+        let by_person = |at: u32| LedgerEntry {
+            by: LedgerActor::Member(member),
+            hunk: None,
+            kind: LedgerKind::AlsoDeleted,
+            text: None,
+            ..by_turn(at)
+        };
+        let entry = |at: u32| if at.is_multiple_of(5) { by_person(at) } else { by_turn(at) };
+        for count in [65, 1_000] {
+            let ledger: Vec<LedgerEntry> = (0..count).map(entry).collect();
+            let before = world.store.ledger_of_document(document).await.unwrap().len();
+            let mut update = world.update(document, "here and there");
+            update.ledger.clone_from(&ledger);
+            world.store.commit(Write::update(update)).await.unwrap();
+            let kept = world.store.ledger_of_document(document).await.unwrap();
+            let kept: Vec<_> = kept.into_iter().skip(before).map(|stored| stored.entry).collect();
+            assert_eq!(kept, ledger);
+        }
+    })
+    .await;
+}
+
 /// Updates need a live document in the epoch they were made in.
 #[tokio::test]
 async fn an_update_fits_its_document_or_is_refused() {
