@@ -72,6 +72,9 @@ pub const GIVEN_BACK_CLIENTS: Rate = Rate { per_second: 10.0, burst: 20_000.0 };
 /// lines on top of the same text before they meet ask for 160 000, which takes milliseconds; a hostile update of a
 /// few kilobytes can keep a server busy for minutes.
 pub const UPDATE_WORK: u32 = 200_000;
+/// Places in which one update may want gone what a turn or a review has deleted already. Each is a row of the ledger
+/// for ever. Deleting by hand makes one, and one more for each gap between what turns took; a few hundred at the most.
+pub const UPDATE_WISHES: usize = 10_000;
 /// Work one peer's updates may ask for: one for each block, one for each run passed in placing them. A large
 /// undo restores thousands of blocks at once; nobody types two thousand a second.
 pub const PEER_WORK: Rate = Rate { per_second: 2_000.0, burst: 200_000.0 };

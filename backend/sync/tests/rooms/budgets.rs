@@ -166,3 +166,31 @@ async fn refused_bytes_are_kept_aside() {
     assert_eq!((kept[0].member, &kept[0].bytes), (Some(world.members[2]), &bytes));
     assert!(kept[0].reason.contains("not an update"), "{}", kept[0].reason);
 }
+
+/// [S6] An update that wants gone again, in very many places, what a turn has deleted is refused; whoever does so by
+/// hand is not, in however many steps they said it.
+#[tokio::test]
+async fn wishing_gone_what_is_gone_costs_something() {
+    let world = World::new().await;
+    let most = limits::UPDATE_WISHES as u32;
+    let ada = world.joined(10, 0).await;
+    ada.type_at(0, &"a".repeat(2 * most as usize + 4)).await;
+    let base = world.room().await.read().await.unwrap();
+    let turn = world.turn().await;
+    let edits = vec![edit(&base, 1, 0, base.text.len() as u32, "")];
+    world.room().await.write(turn_write(turn, world.members[0], edits)).await.unwrap();
+    let rows = world.store.ledger_of_document(world.document).await.unwrap().len();
+    let gone = |step: u32, from: u32, times: u32| -> Bytes {
+        let unit = |at| UnitRange { client: 10, clock: from + step * at, length: 1 };
+        Update { groups: Vec::new(), deletes: (0..times).map(unit).collect() }.write().into()
+    };
+    let mut eve = world.joined(30, 2).await;
+    assert_eq!(eve.sends(gone(2, 0, most + 1)).await, Err(ErrorCode::MalformedUpdate));
+    assert_eq!(world.store.ledger_of_document(world.document).await.unwrap().len(), rows);
+    let mut bob = world.joined(20, 1).await;
+    assert_eq!(bob.sends(gone(1, 0, most + 1)).await, Ok(()), "what touches is one place");
+    assert_eq!(bob.sends(gone(2, most + 2, 100)).await, Ok(()));
+    assert_eq!(world.store.ledger_of_document(world.document).await.unwrap().len(), rows + 101);
+    world.review(turn, &[1], Verdict::Undo).await;
+    assert_eq!(world.text().await.len(), (most + 3 - 100) as usize);
+}

@@ -458,6 +458,10 @@ impl RoomActor {
         if let Err(refusal) = self.spend(id, admitted, logged.len(), route) {
             return self.refuse(id, &refusal);
         }
+        let Some(wishes) = self.taken_before(wishes, limits::UPDATE_WISHES) else {
+            self.charge(id, limits::UPDATE_WISHES as f64);
+            return self.refuse_bytes(id, &Refusal::TooMuchWork(limits::UPDATE_WISHES as u32), logged);
+        };
         self.vitals(|vitals| vitals.applying(Some(hash)));
         if let Some(slot) = &mut self.slot {
             slot.begin(hash);
@@ -472,13 +476,8 @@ impl RoomActor {
             Ok(passed) => passed,
             Err(refusal) => return self.refuse_bytes(id, &refusal, logged),
         };
-        let work = f64::from(passed) + admitted.blocks.len() as f64;
-        let document = self.document;
-        let people = self.registry.people();
-        let too_often = self.peers.get_mut(&id).is_some_and(|peer| {
-            people.budget(document, peer.identity.member, |budget| budget.work.charge(work));
-            !peer.work.take(work)
-        });
+        let work = f64::from(passed) + (admitted.blocks.len() + wishes.len()) as f64;
+        let too_often = !self.charge(id, work);
         self.changed();
         self.tell(News::Update(logged), Some(id));
 
@@ -515,6 +514,15 @@ impl RoomActor {
             // What it sent is kept, since it was applied; more of it is not taken for now.
             self.refuse(id, &Refusal::TooOften);
         }
+    }
+
+    /// Counts work that was done for a peer; whether it may ask for more now.
+    fn charge(&mut self, id: PeerId, work: f64) -> bool {
+        let (document, people) = (self.document, self.registry.people());
+        self.peers.get_mut(&id).is_none_or(|peer| {
+            people.budget(document, peer.identity.member, |budget| budget.work.charge(work));
+            peer.work.take(work)
+        })
     }
 
     /// Whose a client's new items are.

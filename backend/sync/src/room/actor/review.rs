@@ -76,16 +76,34 @@ impl Cause {
 }
 
 impl RoomActor {
-    /// What of these units was taken away before, as entries that say who else wants it gone.
+    /// What of these units was taken away before, joined where it touches; none where that is in more than `most`
+    /// places.
+    pub(super) fn taken_before(&self, units: &[UnitRange], most: usize) -> Option<Vec<UnitRange>> {
+        let mut taken: Vec<UnitRange> = Vec::new();
+        for part in units.iter().flat_map(|range| self.traces.taken.common(*range)) {
+            let full = taken.len() == most;
+            match taken.last_mut() {
+                Some(last)
+                    if last.client == part.client && (last.clock..=last.end()).contains(&part.clock) =>
+                {
+                    last.length = last.end().max(part.end()) - last.clock;
+                }
+                _ if full => return None,
+                _ => taken.push(part),
+            }
+        }
+        Some(taken)
+    }
+
+    /// Entries that say who else wants gone what was taken away before.
     ///
     /// Where some of it has come back under other ids, the room is told to look at it again.
     pub(super) fn also_deleted(
         &mut self,
         by: LedgerActor,
         hunk: Option<HunkId>,
-        units: &[UnitRange],
+        taken: Vec<UnitRange>,
     ) -> Vec<LedgerEntry> {
-        let taken: Vec<UnitRange> = units.iter().flat_map(|range| self.traces.taken.common(*range)).collect();
         if taken.is_empty() {
             return Vec::new();
         }
@@ -125,7 +143,8 @@ impl RoomActor {
             let found: UnitSet = encoded.deleted.iter().map(|gone| gone.units).collect();
             let missing: Vec<UnitRange> =
                 edit.delete.iter().flat_map(|range| found.lacking(*range)).collect();
-            entries.extend(self.also_deleted(LedgerActor::Turn(turn), Some(edit.hunk), &missing));
+            let missing = self.taken_before(&missing, usize::MAX).unwrap_or_default();
+            entries.extend(self.also_deleted(LedgerActor::Turn(turn), Some(edit.hunk), missing));
         }
         entries
     }
