@@ -20,8 +20,11 @@
 //!
 //! *Size.* A unit is inserted once and deleted once; what wants it gone later finds it in the ledger, and of
 //! people's wishes each unit needs one. So inserted ranges, deleted ranges and people's ranges are each at most
-//! as long as all that was ever inserted, and so are the texts: the ledger is at most a few times as large as the
-//! log it belongs to, and what one person inserts is slowed down after `PERSON_UNITS`. Flushes of one hunk that follow each other are one entry.
+//! as long as all that was ever inserted, and so are the texts; what one person inserts is slowed down after
+//! `PERSON_UNITS`. Flushes of one hunk that follow each other are one entry. A person's wish is a few bytes of an
+//! update and an entry each for as many places as a turn's text has: an update with more than `UPDATE_WISHES` of them
+//! is refused, and each counts as work. So the ledger has at most an entry for each unit ever inserted and for each
+//! that was deleted twice, and grows no faster than people may ask for work.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -31,12 +34,13 @@ use ensemble_store::{LedgerActor, LedgerEntry, LedgerKind};
 use crate::anchor::{Anchor, Unit, UnitRange};
 use crate::index::Index;
 use crate::units::UnitSet;
-use crate::update::utf16_prefix;
 use crate::writer::ServerEdit;
 
 mod attribution;
+mod texts;
 
 pub use attribution::{HunkUnits, Span, Writer, attribute, changes};
+use texts::Cuts;
 
 /// A hunk of a turn.
 pub type HunkOf = (TurnId, HunkId);
@@ -190,8 +194,11 @@ pub fn reconcile(index: &Index, ledger: &Ledger, asked: Asked<'_>, undone: &BTre
     let facts = gather(index, ledger, &asked);
     let mut steps = Vec::new();
     let mut returning = Vec::new();
+    let mut cuts = Cuts::default();
     for (client, facts) in facts {
-        sweep(client, facts, |range, facts| judge(index, range, facts, undone, &mut steps, &mut returning));
+        sweep(client, facts, |range, facts| {
+            judge(index, range, facts, undone, &mut cuts, &mut steps, &mut returning);
+        });
     }
     steps.extend(grouped(returning));
     steps
@@ -310,6 +317,7 @@ fn judge(
     of: UnitRange,
     facts: &[(u32, What<'_>)],
     undone: &BTreeSet<HunkOf>,
+    cuts: &mut Cuts,
     steps: &mut Vec<Step>,
     returning: &mut Vec<Returning>,
 ) {
@@ -355,7 +363,7 @@ fn judge(
     // What was typed between its units meanwhile stays between them.
     for (part, place) in index.placed(stood) {
         let skip = part.clock - stood.clock;
-        let (text, lost, length) = cut(text, start + skip, part.length);
+        let (text, lost, length) = cuts.cut(text, start + skip, part.length);
         if length > 0 {
             let of = UnitRange { client: of.client, clock: of.clock + skip + lost, length };
             let stood = Unit { clock: part.clock + lost, ..part.first() };
@@ -400,37 +408,12 @@ pub(crate) fn hunk_of(entry: &LedgerEntry) -> Option<HunkOf> {
     }
 }
 
-/// A stretch of a text in UTF-16 units, how many units were left out before it, and its length. Half a surrogate
-/// pair is left out.
-fn cut(text: &str, start: u32, length: u32) -> (String, u32, u32) {
-    let (from, halved) = utf16_prefix(text, start);
-    let (rest, lost) = if halved {
-        let mut characters = text[from..].chars();
-        characters.next();
-        (characters.as_str(), 1)
-    } else {
-        (&text[from..], 0)
-    };
-    let (to, _) = utf16_prefix(rest, length.saturating_sub(lost));
-    let text = rest[..to].to_owned();
-    let length = crate::update::utf16_len(&text);
-    (text, lost, length)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn range(client: u64, clock: u32, length: u32) -> UnitRange {
         UnitRange { client, clock, length }
-    }
-
-    #[test]
-    fn texts_are_cut_by_units() {
-        assert_eq!(cut("aé👩b", 1, 3), ("é👩".into(), 0, 3));
-        assert_eq!(cut("aé👩b", 4, 9), ("b".into(), 0, 1));
-        assert_eq!(cut("👩b", 1, 2), ("b".into(), 1, 1));
-        assert_eq!(cut("👩b", 0, 1), (String::new(), 0, 0));
     }
 
     #[test]
