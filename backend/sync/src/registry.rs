@@ -30,6 +30,9 @@ use crate::stall::{LOOK_EVERY, Looks, Waits, worth};
 /// How often somebody who opens a document looks whether its last room is gone.
 const CLOSING_LOOK: Duration = Duration::from_millis(2);
 
+/// Processes that died at an update before it is not taken any more.
+const DEADLY: usize = 2;
+
 /// What rooms need.
 #[derive(Clone)]
 pub struct RegistryOptions {
@@ -271,24 +274,35 @@ impl RoomRegistry {
     ///
     /// An update that was being applied each time two processes died is not taken again. One such death is no
     /// proof: a process that is killed from outside is often at an update of somebody honest, who would lose it.
+    /// So each death is noted, and what is noted twice stays refused in the runs that follow, whatever ends them.
     /// A document that was being loaded has failed to.
     pub fn remember_in_flight(&self, file: &Path) -> std::io::Result<()> {
-        let noted = InFlight::noted(file)?;
+        let mut notes = InFlight::noted(file)?;
         let died_at = InFlight::read(file)?;
         let in_flight = InFlight::open(file)?;
-        let mut notes: VecDeque<_> = noted.iter().copied().collect();
         for (document, hash) in died_at {
             tracing::error!(document.id = %document, "the last run of the server died at work on a document");
             if hash == InFlight::LOADING {
                 self.shared.died_loading.lock().insert(document);
-            } else if noted.contains(&(document, hash)) {
-                self.suspect(document, hash);
             } else {
-                notes.push_back((document, hash));
+                notes.push((document, hash));
             }
         }
-        for (document, hash) in notes.iter().rev().take(limits::SUSPECTS).rev() {
-            in_flight.note(*document, *hash)?;
+        let mut deaths: HashMap<(DocumentId, Hash), usize> = HashMap::new();
+        // The newest first: of old ones as many are kept as there is room for, and a third note says no more than two.
+        let mut kept = Vec::new();
+        for note in notes.into_iter().rev() {
+            let deaths = deaths.entry(note).or_default();
+            *deaths += 1;
+            if *deaths <= DEADLY && kept.len() < limits::SUSPECTS {
+                kept.push(note);
+            }
+            if *deaths == DEADLY {
+                self.suspect(note.0, note.1);
+            }
+        }
+        for (document, hash) in kept.into_iter().rev() {
+            in_flight.note(document, hash)?;
         }
         // Set once, before the first room opens.
         let _ = self.shared.in_flight.set(in_flight);

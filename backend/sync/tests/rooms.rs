@@ -692,7 +692,53 @@ async fn a_damaged_document_opens_for_reading() {
     assert!(matches!(room.write(write).await, Err(RoomError::Damaged(_))));
 }
 
-/// [S16] An update that took two processes with it is not taken again.
+/// [D21] A document that two processes were killed at while they loaded it, and that is sound, opens for writing.
+/// One that took a third with it is not tried again.
+#[tokio::test]
+async fn a_sound_document_that_failed_to_load_opens_for_writing() {
+    let mut world = World::new().await;
+    world.joined(10, 0).await.type_at(0, "good").await;
+    assert_eq!(world.text().await, "good");
+    for (deaths, opens_whole) in [(2, true), (3, false)] {
+        for _ in 0..deaths {
+            world.store.note_load_failure(world.document).await.unwrap();
+        }
+        world.restart();
+        let room = world.room().await;
+        assert_eq!(room.is_damaged(), !opens_whole, "after {deaths} deaths");
+        let left = world.store.load_failures(world.document).await.unwrap();
+        assert_eq!(left, if opens_whole { 0 } else { deaths });
+    }
+}
+
+/// [D21] A document of which nothing is there is not taken for one that killed the process.
+#[tokio::test]
+async fn what_is_not_there_killed_nobody() {
+    let mut world = World::new().await;
+    for _ in 0..2 {
+        world.store.note_load_failure(world.document).await.unwrap();
+    }
+    world.store.commit(Write::changes([Change::DeleteDocument { id: world.document }])).await.unwrap();
+    world.restart();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("in-flight");
+    world.registry.remember_in_flight(&file).unwrap();
+    assert!(matches!(world.registry.open(world.document).await, Err(RoomError::NotFound(_))));
+    assert_eq!(InFlight::read(&file).unwrap(), []);
+}
+
+/// [T1] A turn whose document is deleted under its write is told that it does not exist.
+#[tokio::test]
+async fn a_write_into_a_deleted_document_finds_none() {
+    let world = World::new().await;
+    let (room, turn) = (world.room().await, world.turn().await);
+    let base = room.read().await.unwrap();
+    world.store.commit(Write::changes([Change::DeleteDocument { id: world.document }])).await.unwrap();
+    let write = turn_write(turn, world.members[0], vec![edit(&base, 1, 0, 0, "late")]);
+    assert!(matches!(room.write(write).await, Err(RoomError::NotFound(id)) if id == world.document));
+}
+
+/// [S16] An update that took two processes with it is not taken again, also not after further restarts.
 #[tokio::test]
 async fn what_took_the_process_with_it_is_not_taken_again() {
     let mut world = World::new().await;
@@ -713,7 +759,12 @@ async fn what_took_the_process_with_it_is_not_taken_again() {
         std::fs::write(&file, left).unwrap();
         world.restart();
         world.registry.remember_in_flight(&file).unwrap();
-        assert_eq!(InFlight::noted(&file).unwrap().len(), 1, "died {died_before} times before");
+        assert_eq!(InFlight::noted(&file).unwrap().len(), died_before + 1);
+    }
+    // A run without a death, and one more.
+    for _ in 0..2 {
+        world.restart();
+        world.registry.remember_in_flight(&file).unwrap();
     }
     let mut eve = world.joined(30, 0).await;
     eve.say(PeerMessage::Update(update)).await;

@@ -2,7 +2,9 @@
 //!
 //! A document that fails to load twice in a row, by a damaged row or by taking the process with it, opens from
 //! its last good snapshot and what follows that is readable, and takes nothing new: its log is not touched, so
-//! that whoever repairs it finds everything.
+//! that whoever repairs it finds everything. Where all of it can be read after all it was the process that was killed
+//! twice, not the document that killed it: then it opens whole, and counts as not having failed. What takes a third
+//! process with it is not tried again.
 
 use std::collections::HashMap;
 
@@ -85,22 +87,52 @@ pub(super) async fn load(registry: &RoomRegistry, document: DocumentId) -> Resul
     if let Some(slot) = &mut slot {
         slot.begin(InFlight::LOADING);
     }
-    let readable = store.load_readable(document).await.map_err(failed)?;
-    let readable = readable.filter(|readable| readable.document.deleted_at.is_none());
-    let readable = readable.ok_or(RoomError::NotFound(document))?;
-    let rows = if failures < SNAPSHOT_ONLY_FAILURES { readable.updates } else { Vec::new() };
-    let kind = readable.document.kind;
-    let (content, damage) = build(kind, client, readable.snapshot, rows, document).await?;
+    let readable = readable(store, document, client, failures).await;
     if let Some(slot) = &mut slot {
         slot.end();
     }
+    let Readable { record, content, updates, bytes, damage } = readable?;
+    if let Some(damage) = &damage {
+        tracing::error!(document.id = %document, %damage, "a damaged document is open for reading only");
+    } else {
+        tracing::warn!(document.id = %document, failures, "a document that failed to load is whole after all");
+        store.clear_load_failures(document).await.map_err(failed)?;
+    }
+    Ok(Loaded { record, content, owners, updates, bytes, damage })
+}
+
+/// What of a document can be read.
+struct Readable {
+    record: Document,
+    content: Content,
+    updates: u64,
+    bytes: usize,
+    /// Why that is not all of it.
+    damage: Option<String>,
+}
+
+async fn readable(
+    store: &dyn Store,
+    document: DocumentId,
+    client: u64,
+    failures: u32,
+) -> Result<Readable, RoomError> {
+    let readable = store.load_readable(document).await.map_err(|error| RoomError::store(document, error))?;
+    let readable = readable.filter(|readable| readable.document.deleted_at.is_none());
+    let readable = readable.ok_or(RoomError::NotFound(document))?;
+    let tried = failures < SNAPSHOT_ONLY_FAILURES;
+    let rows = if tried { readable.updates } else { Vec::new() };
+    let (updates, bytes) = (rows.len() as u64, rows.iter().map(|row| row.bytes.len()).sum());
+    let kind = readable.document.kind;
+    let (content, damage) = build(kind, client, readable.snapshot, rows, document).await?;
     let damage = readable
         .damage
         .map(|error| error.to_string())
         .or_else(|| damage.map(|unreadable| unreadable.to_string()))
-        .unwrap_or_else(|| "it failed to load before".into());
-    tracing::error!(document.id = %document, %damage, "a damaged document is open for reading only");
-    Ok(Loaded { record: readable.document, content, owners, updates: 0, bytes: 0, damage: Some(damage) })
+        .or_else(|| (!tried).then(|| "it failed to load before".into()));
+    // Of what may only be read no snapshot is kept.
+    let (updates, bytes) = if damage.is_none() { (updates, bytes) } else { (0, 0) };
+    Ok(Readable { record: readable.document, content, updates, bytes, damage })
 }
 
 async fn whole(
