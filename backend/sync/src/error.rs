@@ -60,6 +60,15 @@ impl RoomError {
         }
     }
 
+    /// Why a write of a document failed. What such a write names is the document: when that is deleted under it,
+    /// it is the document that is not there.
+    pub(crate) fn of_write(document: DocumentId, error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound { .. } => Self::NotFound(document),
+            other => Self::store(document, other),
+        }
+    }
+
     /// The stable code clients are told.
     pub fn code(&self) -> ErrorCode {
         match self {

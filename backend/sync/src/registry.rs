@@ -416,7 +416,12 @@ impl RoomRegistry {
                 Ok(Some(outcome)) => return outcome,
                 // The opener died; its entry is stale.
                 Ok(None) | Err(_) => {
-                    self.shared.rooms.lock().remove(&document);
+                    let mut rooms = self.shared.rooms.lock();
+                    // Unless somebody has begun anew since.
+                    if matches!(rooms.get(&document), Some(Entry::Opening(held)) if held.same_channel(&opening))
+                    {
+                        rooms.remove(&document);
+                    }
                     return Err(RoomError::Closed(document));
                 }
             }

@@ -1,12 +1,19 @@
 //! Rooms that die, stall, differ, or are asked for too much.
 
-use ensemble_protocol::id::{PeerId, ProjectId};
-use ensemble_store::{Change, DocumentKind, SeededIds, SqliteStore, SystemClock};
+use ensemble_protocol::hocuspocus;
+use ensemble_protocol::id::{HunkId, PeerId, ProjectId, TurnId};
+use ensemble_store::{
+    Author, Change, ClientAdvance, ClientOwner, DocumentKind, NewUpdate, SeededIds, SqliteStore, SystemClock,
+};
 
 use super::*;
+use crate::anchor::{Anchor, UnitRange};
 use crate::peer::{Outbox, Outgoing};
 use crate::people::Budget;
-use crate::room::{Framing, Identity, Join, Message, PeerGuard, PeerMessage, ReplicaEdit, ReplicaWrite};
+use crate::room::{
+    AnchoredEdit, Framing, Identity, Join, Message, PeerGuard, PeerMessage, ReplicaEdit, ReplicaWrite,
+    ReviewWrite, TurnWrite, Verdict,
+};
 
 async fn world() -> (RoomRegistry, [DocumentId; 2], MemberId) {
     let store = Arc::new(SqliteStore::in_memory().await.unwrap());
@@ -25,15 +32,19 @@ async fn world() -> (RoomRegistry, [DocumentId; 2], MemberId) {
     (RoomRegistry::new(options, TaskTracker::new(), CancellationToken::new()), [one, two], member)
 }
 
-async fn join(registry: &RoomRegistry, room: &Room, member: MemberId, scope: Scope) -> (Outbox, PeerGuard) {
-    let outbox = Outbox::new();
-    let join = Join {
+fn joining(registry: &RoomRegistry, member: MemberId, outbox: &Outbox) -> Join {
+    Join {
         peer: PeerId::from_uuid(registry.options().ids.uuid()),
         identity: Identity { member, name: "Ada".into(), color: "#000000".into() },
-        scope,
+        scope: Scope::ReadWrite,
         framing: Framing::YWebsocket,
         outbox: outbox.slot(),
-    };
+    }
+}
+
+async fn join(registry: &RoomRegistry, room: &Room, member: MemberId, scope: Scope) -> (Outbox, PeerGuard) {
+    let outbox = Outbox::new();
+    let join = Join { scope, ..joining(registry, member, &outbox) };
     (outbox, room.join(join).await.unwrap())
 }
 
@@ -182,6 +193,86 @@ async fn a_room_that_differs_from_a_reload_is_made_again() {
     assert!(!registry.may_rebuild(one), "not again and again where it does not help");
 }
 
+/// [S15] A room that was replaced writes nothing any more, also once nobody has a handle of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_room_nobody_knows_any_more_writes_nothing() {
+    let (registry, [one, _], ada) = world().await;
+    let room = registry.open(one).await.unwrap();
+    let (outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+    fault(&room, actor::RoomActor::hang_until_forgotten).await;
+    guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+    registry.lose(&room);
+    until_detached(&outbox).await;
+    drop((guard, room));
+    // What is left is the supervisor.
+    in_time("the lost room to end", async {
+        while registry.tasks().len() > 1 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    let stored = registry.options().store.load_document(one).await.unwrap().unwrap();
+    assert_eq!((stored.document.last_seq, stored.updates.len()), (0, 0));
+}
+
+/// [S1] Whoever repeats what could not be committed is not told that it is saved; nobody reads it as saved, and no
+/// snapshot has it.
+#[tokio::test]
+async fn nothing_is_told_of_what_was_not_committed() {
+    let (registry, [one, _], ada) = world().await;
+    let store = registry.options().store.clone();
+    let room = registry.open(one).await.unwrap();
+    let (_outbox, typing) = join(&registry, &room, ada, Scope::ReadWrite).await;
+    let (address, outbox): (Arc<str>, _) = ("somewhere".into(), Outbox::new());
+    let join = Join { framing: Framing::Hocuspocus(address.clone()), ..joining(&registry, ada, &outbox) };
+    let repeating = room.join(join).await.unwrap();
+    fault(&room, actor::RoomActor::hold_up).await;
+    // Behind the room's back the id is somebody else's, so the commit will fail.
+    let eve = MemberId::from_uuid(registry.options().ids.uuid());
+    let taken = NewUpdate {
+        document: one,
+        epoch: 1,
+        bytes: Bytes::from_static(&[0, 0]),
+        author: Author::default(),
+        clients: vec![ClientAdvance { client: 9, first: 0, next: 1, owner: ClientOwner::Member(eve) }],
+        ledger: Vec::new(),
+        stamp: registry.stamp(),
+    };
+    store.commit(Write::update(taken)).await.unwrap();
+    typing.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+    repeating.say(PeerMessage::Step1(Bytes::from_static(&[0]))).await.unwrap();
+    repeating.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+    let (answer, read) = tokio::sync::oneshot::channel();
+    room.inner.inbox.send(Message::Read(answer)).await.unwrap();
+    fault(&room, actor::RoomActor::want_snapshot).await;
+    fault(&room, actor::RoomActor::unclog).await;
+    let (frames, code) = until_detached(&outbox).await;
+    assert_eq!(code, ErrorCode::Internal);
+    assert!(!frames.contains(&hocuspocus::sync_status_frame(&address, true)), "it was told that it is saved");
+    assert!(read.await.is_err(), "the text is no version of the log");
+    drop((typing, repeating, room));
+    registry.shared.stop.cancel();
+    registry.tasks().close();
+    in_time("everything to end", registry.tasks().wait()).await;
+    assert!(store.load_document(one).await.unwrap().unwrap().snapshot.is_none());
+}
+
+/// [P1] Who leaves while coming in is not there.
+#[tokio::test]
+async fn who_leaves_while_coming_in_is_not_there() {
+    let (registry, [one, _], ada) = world().await;
+    let room = registry.open(one).await.unwrap();
+    let outbox = Outbox::new();
+    tokio::select! {
+        biased;
+        _ = room.join(joining(&registry, ada, &outbox)) => panic!("the room has had no time to answer"),
+        () = std::future::ready(()) => {}
+    }
+    let check: fn(&mut actor::RoomActor) = |actor| assert!(!actor.has_peers());
+    fault(&room, check).await;
+    room.read().await.expect("nobody is there");
+}
+
 /// [S20] After a commit that failed, whoever was told of an update may bring it back before its author does.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_relayed_and_not_committed_may_come_back_from_others() {
@@ -303,6 +394,79 @@ async fn a_room_goes_on_while_nothing_is_saved() {
     let mine: fn(&mut actor::RoomActor) = |actor| assert_eq!(actor.held_bytes(), 0);
     fault(&room, mine).await;
     room.read().await.expect("nothing is held any more");
+}
+
+fn rows(document: DocumentId) -> Vec<Change> {
+    let (hash, bytes) = (Hash([1; 32]), Bytes::from_static(b"bytes"));
+    vec![Change::Quarantine { document, member: None, hash, bytes, reason: "a row like any other".into() }]
+}
+
+/// [D8] A decision that changes no text, and a write that does not, wait for their rows as others do for their
+/// text: while nothing can be saved the room goes on.
+#[tokio::test]
+async fn what_changes_no_text_holds_nobody_up() {
+    let (registry, [one, _], ada) = world().await;
+    let room = registry.open(one).await.unwrap();
+    let turn = TurnId::from_uuid(registry.options().ids.uuid());
+    let (changes, stop) = (rows(one), CancellationToken::new());
+    let write =
+        TurnWrite { turn, member: ada, edits: Vec::new(), changes: changes.clone(), stop: stop.clone() };
+    let review = ReviewWrite {
+        turn,
+        hunks: vec![HunkId(1)],
+        verdict: Verdict::Undo,
+        everything: false,
+        member: ada,
+        changes,
+        stop,
+    };
+    fault(&room, actor::RoomActor::hold_up).await;
+    let (answer, mut written) = tokio::sync::oneshot::channel();
+    room.inner.inbox.send(Message::Write(Box::new(write), answer)).await.unwrap();
+    let (answer, mut reviewed) = tokio::sync::oneshot::channel();
+    room.inner.inbox.send(Message::Review(Box::new(review), answer)).await.unwrap();
+    let (_outbox, guard) = in_time("to join", join(&registry, &room, ada, Scope::ReadWrite)).await;
+    guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+    let typed: fn(&mut actor::RoomActor) = |actor| assert!(actor.has_peers());
+    fault(&room, typed).await;
+    let (_others, _other) = in_time("to join", join(&registry, &room, ada, Scope::ReadWrite)).await;
+    assert!(written.try_recv().is_err() && reviewed.try_recv().is_err(), "nothing is saved yet");
+    fault(&room, actor::RoomActor::unclog).await;
+    in_time("the write", written).await.unwrap().unwrap();
+    in_time("the decision", reviewed).await.unwrap().unwrap();
+    assert_eq!(&*in_time("to read", room.read()).await.unwrap().text, "hello");
+}
+
+/// [L7] What a page says is gone, of text that a turn is about to delete, its person wants gone: nobody was told
+/// of the turn's deletion yet.
+#[tokio::test]
+async fn what_is_gone_before_a_turn_deletes_it_stays_gone() {
+    let (registry, [one, _], ada) = world().await;
+    let room = registry.open(one).await.unwrap();
+    let (_outbox, guard) = join(&registry, &room, ada, Scope::ReadWrite).await;
+    guard.say(PeerMessage::Step2(Bytes::from_static(HELLO))).await.unwrap();
+    room.read().await.unwrap();
+    let turn = TurnId::from_uuid(registry.options().ids.uuid());
+    let edit = AnchoredEdit {
+        hunk: HunkId(1),
+        at: Anchor::Start,
+        insert: String::new(),
+        delete: vec![UnitRange { client: 9, clock: 0, length: 5 }],
+    };
+    let (changes, stop) = (Vec::new(), CancellationToken::new());
+    let write = TurnWrite { turn, member: ada, edits: vec![edit], changes, stop: stop.clone() };
+    fault(&room, actor::RoomActor::hold_up).await;
+    let (answer, written) = tokio::sync::oneshot::channel();
+    room.inner.inbox.send(Message::Write(Box::new(write), answer)).await.unwrap();
+    // "he" is gone.
+    guard.say(PeerMessage::Step2(Bytes::from_static(b"\x00\x01\x09\x01\x00\x02"))).await.unwrap();
+    fault(&room, actor::RoomActor::unclog).await;
+    in_time("the write", written).await.unwrap().unwrap();
+    let (hunks, changes) = (vec![HunkId(1)], Vec::new());
+    let verdict = Verdict::Undo;
+    let review = ReviewWrite { turn, hunks, verdict, everything: false, member: ada, changes, stop };
+    in_time("the decision", room.review(review)).await.unwrap();
+    assert_eq!(&*room.read().await.unwrap().text, "llo");
 }
 
 /// [D8] What waits of one peer is bounded: it is turned out for now, nobody else is, and it comes back with all.

@@ -134,6 +134,9 @@ struct Pending {
     then: Then,
 }
 
+/// Told when rows are committed, or why they are not.
+type RowsTold = Box<dyn FnOnce(Result<(), RoomError>) + Send + Sync>;
+
 /// What to do once it is committed.
 enum Then {
     /// Acknowledge a person's update.
@@ -146,6 +149,8 @@ enum Then {
     Write { admitted: Admitted<'static>, bytes: Bytes, edits: Vec<WrittenEdit>, answer: Answer<Written> },
     /// Apply what a review came to.
     Review { admitted: Admitted<'static>, bytes: Bytes, reviewed: Reviewed, answer: Option<Answer<Reviewed>> },
+    /// Tell of rows that change no text.
+    Rows(RowsTold),
     /// Apply what several rooms committed together.
     Together(Made),
     /// Apply a replica's edits.
@@ -378,9 +383,15 @@ impl RoomActor {
     }
 
     async fn handle(&mut self, message: Message) {
+        if self.failed {
+            // The room is closing: whoever waits for an answer is told so by getting none.
+            return;
+        }
         self.active = Instant::now();
         self.vitals(Vitals::begin);
         match message {
+            // Whoever left before they came in would stay for ever: their bell has rung already.
+            Message::Join(join, gone, _) if gone.load(Ordering::Acquire) => join.outbox.release(),
             Message::Join(join, gone, answer) => {
                 let joined = self.join(*join, gone);
                 let _ = answer.send(joined);
@@ -409,7 +420,7 @@ impl RoomActor {
                 }
             }
         }
-        if !self.writing && !self.snapshot_pending && self.wants_snapshot() {
+        if !self.failed && !self.writing && !self.snapshot_pending && self.wants_snapshot() {
             self.plan_snapshot();
         }
         self.vitals(Vitals::rest);
@@ -420,6 +431,12 @@ impl RoomActor {
         if let Some(room) = self.room.upgrade() {
             tell(&room.vitals);
         }
+    }
+
+    /// Whether another room has taken its place. The registry holds a handle of every other room until that has
+    /// committed its last.
+    fn is_replaced(&self) -> bool {
+        self.room.upgrade().is_none_or(|room| room.vitals.replaced.load(Ordering::Acquire))
     }
 
     fn busy(&self) -> RoomError {

@@ -1,15 +1,14 @@
 //! What waits for the database, and what happens after: acknowledgements, own edits, snapshots.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ensemble_protocol::limits;
 use ensemble_protocol::sync::SyncMessage;
-use ensemble_store::{Committed, Hash, NewSnapshot, Store, StoreError, Write};
+use ensemble_store::{Change, Committed, Hash, NewSnapshot, Store, StoreError, Write};
 
 use super::compare::{Kind, Reload, reload};
-use super::{Content, Pending, RoomActor, Then};
+use super::{Content, Pending, RoomActor, RowsTold, Then};
 use crate::admission::Admitted;
 use crate::document::text_hash;
 use crate::error::RoomError;
@@ -22,12 +21,8 @@ impl RoomActor {
     /// Hands a write to the store. Waits while the store's queue is full, unless the room is stopped.
     pub(super) async fn submit(&mut self, write: Write, bytes: usize, then: Then) {
         // A room that was replaced while it stalled must not write beside the one that took its place.
-        let mut replaced = false;
-        self.vitals(|vitals| {
-            vitals.rest();
-            replaced = vitals.replaced.load(Ordering::Acquire);
-        });
-        if replaced {
+        self.vitals(Vitals::rest);
+        if self.is_replaced() {
             return self.fail(then, StoreError::Closed);
         }
         let stop = self.stop.clone();
@@ -56,14 +51,27 @@ impl RoomActor {
             Ok(committed) => self.finish(done.then, committed),
             Err(error) => self.fail(done.then, error),
         }
-        // What only waited for its turn is answered in the same breath.
+        // What only waited for its turn is answered in the same breath. After a failure it speaks of text that is
+        // not in the log: nobody is told so, and who reads is told that the room has closed.
         while let Some(next) = self.pending.pop_front_if(|next| next.commit.is_none()) {
-            self.finish(next.then, None);
+            if !self.failed {
+                self.finish(next.then, None);
+            }
         }
         self.serve_deferred().await;
         self.take_waiting().await;
         // What was served has begun something; from here on the actor waits.
         self.vitals(Vitals::rest);
+    }
+
+    /// Hands in rows that change no text, if any. Server-made edits behind them wait, since what those do may
+    /// depend on them.
+    pub(super) async fn submit_rows(&mut self, changes: Vec<Change>, told: RowsTold) {
+        if changes.is_empty() {
+            return told(Ok(()));
+        }
+        self.writing = true;
+        self.submit(Write::changes(changes), 0, Then::Rows(told)).await;
     }
 
     /// Handles what waited for a server-made edit, until there is another one.
@@ -126,6 +134,10 @@ impl RoomActor {
                     let _ = answer.send(Ok(reviewed));
                 }
             }
+            Then::Rows(told) => {
+                self.writing = false;
+                told(Ok(()));
+            }
             Then::Together(made) => self.apply_made(made),
             Then::Replica { bytes, answer } => {
                 self.writing = false;
@@ -172,13 +184,17 @@ impl RoomActor {
                 self.writing = false;
                 // Its clocks are used up as far as this room knows; a fresh id is the simple way on.
                 self.writers.clear();
-                let _ = answer.send(Err(RoomError::store(document, error)));
+                let _ = answer.send(Err(RoomError::of_write(document, error)));
             }
             Then::Review { answer, .. } => {
                 self.writing = false;
                 if let Some(answer) = answer {
-                    let _ = answer.send(Err(RoomError::store(document, error)));
+                    let _ = answer.send(Err(RoomError::of_write(document, error)));
                 }
+            }
+            Then::Rows(told) => {
+                self.writing = false;
+                told(Err(RoomError::of_write(document, error)));
             }
             Then::Together(_) => {
                 // Nobody knows what became of it: only the log does.
@@ -278,7 +294,7 @@ impl RoomActor {
     pub(crate) fn die_handing_in(&mut self) {
         const HELLO: &[u8] = b"\x01\x01\x09\x00\x04\x01\x07content\x05hello\x00";
         let filler = (0..30_u8).map(|number| {
-            Write::changes([ensemble_store::Change::Quarantine {
+            Write::changes([Change::Quarantine {
                 document: self.document,
                 member: None,
                 hash: ensemble_store::Hash([number; 32]),

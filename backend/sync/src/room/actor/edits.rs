@@ -3,8 +3,7 @@
 use bytes::Bytes;
 use ensemble_protocol::limits;
 use ensemble_store::{
-    Author, Change, ClientAdvance, ClientOwner, Committed, LedgerActor, LedgerEntry, LedgerKind, NewUpdate,
-    Write,
+    Author, ClientAdvance, ClientOwner, Committed, LedgerActor, LedgerEntry, LedgerKind, NewUpdate, Write,
 };
 
 use super::{Content, Pending, RoomActor, Then, WRITERS};
@@ -12,7 +11,6 @@ use crate::admission::{Refusal, grows_too_large};
 use crate::anchor::BaseText;
 use crate::error::RoomError;
 use crate::index::Stretch;
-use crate::registry::Vitals;
 use crate::room::{Answer, ReplicaWrite, TurnWrite, Written, WrittenEdit};
 use crate::update::utf16_prefix;
 use crate::writer::{self, EncodedEdit, ServerEdit, new_client};
@@ -128,9 +126,10 @@ impl RoomActor {
         }
         let edits = encoded.iter().map(written_edit).collect();
         if admitted.blocks.is_empty() && admitted.deletes.is_empty() && ledger.is_empty() {
-            let outcome = self.commit_rows(write.changes).await;
-            let _ = answer.send(outcome.map(|()| Written { version: None, edits }));
-            return;
+            let told = move |done: Result<(), RoomError>| {
+                let _ = answer.send(done.map(|()| Written { version: None, edits }));
+            };
+            return self.submit_rows(write.changes, Box::new(told)).await;
         }
         let mut clients = Vec::new();
         if inserted > 0 {
@@ -175,17 +174,6 @@ impl RoomActor {
         self.writing = true;
         let size = bytes.len();
         self.submit(Write { changes: write.changes, updates }, size, Then::Replica { bytes, answer }).await;
-    }
-
-    pub(super) async fn commit_rows(&mut self, changes: Vec<Change>) -> Result<(), RoomError> {
-        if changes.is_empty() {
-            return Ok(());
-        }
-        let store = self.registry.options().store.clone();
-        self.vitals(Vitals::rest);
-        let committed = store.commit(Write::changes(changes)).await;
-        self.vitals(Vitals::begin);
-        committed.map(drop).map_err(|error| RoomError::store(self.document, error))
     }
 }
 

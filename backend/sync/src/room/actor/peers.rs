@@ -279,6 +279,19 @@ impl RoomActor {
         }
     }
 
+    /// Is at one thing until nobody has a handle of the room any more.
+    #[cfg(test)]
+    pub(crate) fn hang_until_forgotten(&mut self) {
+        while self.room.upgrade().is_some() {
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn has_peers(&self) -> bool {
+        !self.peers.is_empty()
+    }
+
     pub(super) async fn step_2(&mut self, id: PeerId, bytes: &Bytes, counted: bool) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if !peer.heard {
@@ -311,7 +324,9 @@ impl RoomActor {
             Verdict::Hold => false,
             Verdict::Admit(admitted) => {
                 let logged = admitted.bytes(bytes);
-                self.take(id, &admitted, &logged, counted, Route::Step2, &[]).await;
+                // A reply repeats the whole history of deletions, but what of it is still visible here and taken by
+                // a turn is on its way: nobody was told of that, so its person wants it gone.
+                self.take(id, &admitted, &logged, counted, Route::Step2, &admitted.deletes).await;
                 !admitted.left_out
             }
             Verdict::Refuse(refusal) => return self.refuse_bytes(id, &refusal, bytes),
@@ -367,7 +382,7 @@ impl RoomActor {
         let over = std::mem::take(&mut peer.held_over);
         peer.held_bytes = 0;
         for bytes in held {
-            if !self.peers.contains_key(&id) {
+            if self.failed || !self.peers.contains_key(&id) {
                 return;
             }
             if self.take_update(id, &bytes).await == Taken::Held {
@@ -590,6 +605,10 @@ impl RoomActor {
             {
                 peer.outbox.reply(frame);
             }
+            return;
+        }
+        if self.failed {
+            // What it speaks of may be nowhere but here.
             return;
         }
         let then = Then::Acknowledge { peer, status, echo, ledger: Vec::new() };

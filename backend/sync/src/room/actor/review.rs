@@ -278,11 +278,12 @@ impl RoomActor {
             return;
         }
         if entries.is_empty() {
-            let done = self.commit_rows(changes).await;
-            if let Some(answer) = answer {
-                let _ = answer.send(done.map(|()| reviewed));
-            }
-            return;
+            let told = move |done: Result<(), RoomError>| {
+                if let Some(answer) = answer {
+                    let _ = answer.send(done.map(|()| reviewed));
+                }
+            };
+            return self.submit_rows(changes, Box::new(told)).await;
         }
         let mut clients = Vec::new();
         if reviewed.restored > 0 {

@@ -117,16 +117,32 @@ impl RoomActor {
     /// From here on as much waits as may, behind a commit that nobody answers until [`Self::unclog`].
     #[cfg(test)]
     pub(crate) fn clog(&mut self) {
+        self.put_in_the_way(limits::ROOM_UNCOMMITTED_BYTES);
+    }
+
+    /// What is handed in from here on is taken, and answered after [`Self::unclog`].
+    #[cfg(test)]
+    pub(crate) fn hold_up(&mut self) {
+        self.put_in_the_way(0);
+    }
+
+    #[cfg(test)]
+    fn put_in_the_way(&mut self, bytes: usize) {
         let (answer, commit) = ensemble_store::Commit::channel();
         std::mem::forget(answer);
         let nobody = PeerId::from_uuid(uuid::Uuid::nil());
         let then = super::Then::Acknowledge { peer: nobody, status: false, echo: None, ledger: Vec::new() };
-        let bytes = limits::ROOM_UNCOMMITTED_BYTES;
         self.pending_bytes += bytes;
         self.pending.push_front(super::Pending { commit: Some(commit), bytes, then });
     }
 
-    /// What [`Self::clog`] put in the way is answered.
+    /// It is time for a snapshot.
+    #[cfg(test)]
+    pub(crate) fn want_snapshot(&mut self) {
+        self.updates_since_snapshot = limits::SNAPSHOT_UPDATES;
+    }
+
+    /// What was put in the way is answered.
     #[cfg(test)]
     pub(crate) fn unclog(&mut self) {
         self.pending.front_mut().expect("it was clogged").commit = None;
