@@ -360,7 +360,8 @@ impl Engine {
         let Some(file) = self.files.get(&block.path) else { return };
         for line in lines {
             let State::Writing(rewriting) = &mut block.state else { return };
-            let written = rewriting.line(file, line).and_then(|edits| unclaimed(file, edits));
+            let start = rewriting.place.start;
+            let written = rewriting.line(file, line).and_then(|edits| unclaimed(file, edits, start));
             match written {
                 Ok(edits) => block.write(file, edits, &mut self.events),
                 Err(miss) => {
@@ -423,7 +424,8 @@ impl Engine {
                 let mut rewriting = *rewriting;
                 let diff = std::mem::replace(&mut rewriting.diff, StreamingDiff::new(Vec::new()));
                 let edits = diff.finish().map(|rest| rewriting.settle(file, &rest)).unwrap_or_default();
-                match unclaimed(file, edits) {
+                let start = rewriting.place.start;
+                match unclaimed(file, edits, start) {
                     Ok(edits) => block.write(file, edits, &mut self.events),
                     Err(miss) => {
                         self.section = Section::Block(block);
@@ -432,7 +434,7 @@ impl Engine {
                         return;
                     }
                 }
-                file.claims.extend(std::mem::take(&mut block.claims));
+                file.claims.extend(std::mem::take(&mut block.claims), start);
                 self.events.push(PatchEvent::HunkDone { hunk });
             }
         }
@@ -450,8 +452,17 @@ impl Engine {
             self.missed(hunk, &path, miss, text);
             return;
         };
-        file.claims.extend(std::iter::once(file.table.start_of(lines.start)..file.table.start_of(lines.end)));
-        let edits = script.into_edits();
+        let bytes = file.table.start_of(lines.start)..file.table.start_of(lines.end);
+        let edits = match unclaimed(file, script.into_edits(), bytes.start) {
+            Ok(edits) => edits,
+            Err(miss) => {
+                let text = block.text();
+                self.missed(hunk, &path, miss, text);
+                return;
+            }
+        };
+        let start = bytes.start;
+        file.claims.extend([bytes], start);
         self.events.extend(edits.into_iter().map(|edit| edit_event(hunk, file, edit)));
         self.events.push(PatchEvent::HunkDone { hunk });
     }
@@ -495,9 +506,9 @@ fn aimed(hunk: HunkId, file: &OpenFile, bytes: &Range<usize>, agreement: Agreeme
     PatchEvent::HunkAimed { hunk, path, base_line, range, agreement }
 }
 
-/// Edits, unless one of them meets what an earlier hunk wrote.
-fn unclaimed(file: &OpenFile, edits: Vec<TextEdit>) -> Result<Vec<TextEdit>, Miss> {
-    let met = edits.iter().find(|edit| file.claims.meets(&(edit.range.start.0..edit.range.end.0)));
+/// Edits of a hunk that starts at a byte, unless one of them meets what an earlier hunk wrote.
+fn unclaimed(file: &OpenFile, edits: Vec<TextEdit>, start: usize) -> Result<Vec<TextEdit>, Miss> {
+    let met = edits.iter().find(|edit| file.claims.meets(&(edit.range.start.0..edit.range.end.0), start));
     match met {
         Some(edit) => Err(changed_already(file, edit.range.start.0)),
         None => Ok(edits),

@@ -438,7 +438,7 @@ impl Engine {
             self.missed(hunk, &path, changed_before(&path), None);
             return;
         }
-        file.claims.extend(std::iter::once(0..file.table.text().len()));
+        file.claims.extend(std::iter::once(0..file.table.text().len()), 0);
         file.terminated = true;
         self.events.extend(replace_events(hunk, file, &text));
     }

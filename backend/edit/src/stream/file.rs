@@ -38,7 +38,7 @@ impl OpenFile {
 
     /// Takes note of a finished hunk.
     pub(super) fn keep(&mut self, written: Written) {
-        self.claims.extend(written.claims);
+        self.claims.extend(written.claims, self.table.start_of(written.start));
         self.terminated |= written.terminated;
         self.cursor = written.start;
     }
@@ -47,14 +47,22 @@ impl OpenFile {
 /// Stretches of a base text that finished hunks replaced, and places where they inserted.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Claims {
-    /// In bytes of the base text, in order; they do not overlap, so their ends are in order too.
-    ranges: Vec<Range<usize>>,
+    /// In order; they do not overlap, so their ends are in order too.
+    claims: Vec<Claim>,
+}
+
+#[derive(Clone, Debug)]
+struct Claim {
+    /// In bytes of the base text.
+    range: Range<usize>,
+    /// Where its hunk starts, unchanged lines included.
+    hunk_start: usize,
 }
 
 impl Claims {
     /// Whether nothing was written yet.
     pub(super) fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
+        self.claims.is_empty()
     }
 
     /// Whether the character at a byte was replaced.
@@ -64,26 +72,35 @@ impl Claims {
 
     /// Whether a part of a stretch was replaced.
     pub(super) fn overlaps(&self, range: &Range<usize>) -> bool {
-        let first = self.ranges.partition_point(|earlier| earlier.end <= range.start);
-        self.ranges[first..].iter().take_while(|earlier| earlier.start < range.end).any(|run| !run.is_empty())
+        let behind = self.claims[self.first_behind(range.start)..].iter().map(|claim| &claim.range);
+        behind.take_while(|earlier| earlier.start < range.end).any(|earlier| !earlier.is_empty())
     }
 
-    /// Whether a stretch meets an earlier one so that the order of both would be unclear.
+    /// Whether a stretch of a hunk meets an earlier one so that the order of both would be unclear.
     ///
     /// Behind an earlier one the order of the events is the order of the text. In front of it, it is only
-    /// unimportant when something lies between.
-    pub(super) fn meets(&self, range: &Range<usize>) -> bool {
-        let first = self.ranges.partition_point(|earlier| earlier.end <= range.start);
-        self.ranges.get(first).is_some_and(|earlier| earlier.start <= range.end)
+    /// unimportant when something lies between. Two insertions at one place come in the order of the events,
+    /// which is wrong when the later hunk starts in front of the earlier one: its lines stand above.
+    pub(super) fn meets(&self, range: &Range<usize>, hunk_start: usize) -> bool {
+        let first = self.first_behind(range.start);
+        // Of several at one place the last one starts furthest down, or it would not have been taken.
+        let here = self.claims[..first].last().filter(|earlier| range.is_empty() && earlier.range == *range);
+        here.is_some_and(|earlier| hunk_start < earlier.hunk_start)
+            || self.claims.get(first).is_some_and(|earlier| earlier.range.start <= range.end)
     }
 
-    /// Takes stretches that meet none of the earlier ones.
-    pub(super) fn extend(&mut self, ranges: impl IntoIterator<Item = Range<usize>>) {
+    /// Takes stretches of a hunk that meet none of the earlier ones.
+    pub(super) fn extend(&mut self, ranges: impl IntoIterator<Item = Range<usize>>, hunk_start: usize) {
         for range in ranges {
             let key = (range.start, range.end);
-            let at = self.ranges.partition_point(|earlier| (earlier.start, earlier.end) <= key);
-            self.ranges.insert(at, range);
+            let at = self.claims.partition_point(|earlier| (earlier.range.start, earlier.range.end) <= key);
+            self.claims.insert(at, Claim { range, hunk_start });
         }
+    }
+
+    /// The first that does not end in front of a byte or at it.
+    fn first_behind(&self, at: usize) -> usize {
+        self.claims.partition_point(|earlier| earlier.range.end <= at)
     }
 }
 

@@ -131,7 +131,7 @@ fn write_alike(
 ) -> Option<(Range<u32>, Agreement, Written)> {
     let lines = alike_place(&file.table, &hunk.old_lines())?;
     let bytes = file.table.start_of(lines.start)..file.table.start_of(lines.end);
-    if at_end || lines.start < hunk.scope.earliest || file.claims.meets(&bytes) {
+    if at_end || lines.start < hunk.scope.earliest || file.claims.meets(&bytes, bytes.start) {
         return None;
     }
     let text = hunk.text();

@@ -168,7 +168,7 @@ impl Writer {
     /// Takes a run for this hunk, unless an earlier hunk wrote there and the order would be unclear.
     fn claim(&mut self, file: &OpenFile, lines: Range<u32>) -> Result<(), Miss> {
         let bytes = file.table.start_of(lines.start)..file.table.start_of(lines.end);
-        if file.claims.meets(&bytes) {
+        if file.claims.meets(&bytes, file.table.start_of(self.start)) {
             return Err(overlap(file, lines.start));
         }
         self.claims.push(bytes);
