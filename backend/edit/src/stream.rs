@@ -106,6 +106,17 @@ impl EditStream {
         std::mem::take(&mut self.engine.events)
     }
 
+    /// Takes the end of one tool call, in front of the next one of the same answer.
+    ///
+    /// The arguments of every call are read by themselves: where those of one are no JSON, the next ones count
+    /// all the same. Says nothing in other formats, whose answers are one text.
+    pub fn end_call(&mut self) -> Vec<PatchEvent> {
+        if let Reader::Tool(parser) = &mut self.reader {
+            self.engine.block_tokens(parser.end_call());
+        }
+        std::mem::take(&mut self.engine.events)
+    }
+
     /// Takes the end of the stream: what is open is closed where that cannot be wrong, and a missing closing
     /// marker of a patch is forgiven.
     pub fn finish(self) -> Vec<PatchEvent> {

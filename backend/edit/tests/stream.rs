@@ -153,3 +153,17 @@ fn positions_count_utf16_units() {
     let Some(PatchEvent::Edit { insert_at, .. }) = events.last() else { panic!("{events:?}") };
     assert_eq!(*insert_at, Utf16Offset(3));
 }
+
+/// [E14] Every call of a tool counts by itself: what is wrong with one keeps no other from being done.
+#[test]
+fn a_call_that_is_no_json_leaves_the_others_standing() {
+    let mut stream = EditStream::new(Format::Tool, |_| Some(Arc::from(BASE)));
+    let call = |old: &str, new: &str| format!(r#"{{"path":"a.rs","old_text":"{old}","new_text":"{new}"}}"#);
+    stream.push(&call("one", "1"));
+    assert_eq!(shown(&stream.end_call()), [] as [String; 0]);
+    assert_eq!(shown(&stream.push(&call(r"fn a\d", "x")[..])).len(), 1);
+    assert_eq!(shown(&stream.end_call()), [] as [String; 0]);
+    let third = shown(&stream.push(&call("two", "2")));
+    assert_eq!(third.last().map(String::as_str), Some("1 done"), "{third:?}");
+    assert_eq!(shown(&stream.finish()), ["finished 0/2/0 false"]);
+}

@@ -1,5 +1,6 @@
 //! The model's events, one at a time: text and tool input go to the patch stream, the end says how it ended.
 
+use ensemble_edit::EditStream;
 use ensemble_model::{DoneReason, ModelError, ModelEvent, Usage};
 use ensemble_protocol::limits;
 use ensemble_store::TurnError;
@@ -38,6 +39,7 @@ impl Applier {
                         tracing::warn!("a tool's whole input differs from its pieces");
                     }
                     self.end_line().await;
+                    self.end_call().await;
                 }
             }
             ModelEvent::ReasoningDelta(_) => {}
@@ -87,6 +89,14 @@ impl Applier {
 
     async fn push(&mut self, text: &str) {
         let events = self.stream.as_mut().map(|stream| stream.push(text)).unwrap_or_default();
+        for event in events {
+            self.handle(event).await;
+        }
+    }
+
+    /// Tells the stream that a tool call is over, so that the next one is read by itself.
+    async fn end_call(&mut self) {
+        let events = self.stream.as_mut().map(EditStream::end_call).unwrap_or_default();
         for event in events {
             self.handle(event).await;
         }

@@ -78,6 +78,12 @@ impl ToolParser {
         }
     }
 
+    /// Takes the end of one call's arguments: whatever they were, the next call is read anew.
+    pub(crate) fn end_call(&mut self) -> Vec<BlockToken> {
+        let next = Self { line: self.line, ..Self::new() };
+        std::mem::replace(self, next).finish()
+    }
+
     /// Takes more text and returns what it completed.
     pub(crate) fn feed(&mut self, text: &str) -> Vec<BlockToken> {
         let mut tokens = Vec::new();
@@ -151,7 +157,7 @@ impl ToolParser {
                 }
                 self.depth -= 1;
                 if self.depth == 0 {
-                    self.end_call(tokens);
+                    self.end_object(tokens);
                 }
                 self.member = Member::Other;
             }
@@ -242,7 +248,7 @@ impl ToolParser {
         }
     }
 
-    fn end_call(&mut self, tokens: &mut Vec<BlockToken>) {
+    fn end_object(&mut self, tokens: &mut Vec<BlockToken>) {
         if self.path.take().is_none() {
             self.malformed("the call has no `path`", tokens);
         }
@@ -316,5 +322,32 @@ mod tests {
                 assert_eq!(found, expected, "{text} by {step}");
             }
         }
+    }
+
+    /// A call that is no JSON is told, and says nothing about the calls behind it.
+    #[test]
+    fn every_call_is_read_by_itself() {
+        let mut parser = ToolParser::new();
+        let mut tokens = parser.feed("{\"path\":\"a\",\"old_text\":\"x\",\"new_text\":\"y\"}\n");
+        tokens.extend(parser.end_call());
+        tokens.extend(parser.feed("{\"path\":\"a\",\"old_text\":\"\\x\",\"new_text\":\"\"}\n"));
+        tokens.extend(parser.end_call());
+        tokens.extend(parser.feed("{\"path\":\"b\",\"old_text\":\"1\",\"new_"));
+        tokens.extend(parser.end_call());
+        tokens.extend(parser.feed("{\"path\":\"c\",\"old_text\":\"1\",\"new_text\":\"2\"}"));
+        tokens.extend(parser.finish());
+        let expected = [
+            replace("a", "x", false),
+            new("y"),
+            DONE,
+            malformed(2, "the arguments are not JSON: an unknown escape in a string"),
+            replace("b", "1", false),
+            CUT,
+            malformed(3, "the arguments are not JSON: the arguments end in the middle"),
+            replace("c", "1", false),
+            new("2"),
+            DONE,
+        ];
+        assert_eq!(tokens, expected);
     }
 }
