@@ -25,6 +25,8 @@ pub(crate) struct LineTable {
     /// For each line, the next one with the same number.
     next: Vec<u32>,
     known: HashMap<Box<str>, u32>,
+    /// The number of lines up to the last one that is not blank.
+    solid_len: u32,
 }
 
 /// Where one line starts, where its text ends, and where the next line starts.
@@ -60,7 +62,9 @@ impl LineTable {
             };
             numbers.push(number);
         }
-        Self { index, spans, numbers, first, next, known }
+        let is_solid = |span: &Span| !index.text()[span.start..span.end].trim().is_empty();
+        let solid_len = spans.iter().rposition(is_solid).map_or(0, |last| last as u32 + 1);
+        Self { index, spans, numbers, first, next, known, solid_len }
     }
 
     /// The positions of the text.
@@ -131,6 +135,16 @@ impl LineTable {
     /// The number of a line of the text; `None` behind the last one.
     pub(crate) fn number_at(&self, line: u32) -> Option<u32> {
         self.numbers.get(line as usize).copied()
+    }
+
+    /// The numbers of all lines.
+    pub(crate) fn numbers(&self) -> &[u32] {
+        &self.numbers
+    }
+
+    /// Whether nothing but blank lines stands from a line on.
+    pub(crate) fn is_at_end(&self, line: u32) -> bool {
+        line >= self.solid_len
     }
 
     /// All lines with a number, ascending.

@@ -5,12 +5,14 @@
 //! best agreement counts. If that leaves several, the scope of the headings, a line number and the order of
 //! the hunks may decide, but only when they leave exactly one. Nothing is ever picked for being first.
 
+pub(crate) mod block;
 pub(crate) mod nearest;
 
 use std::ops::Range;
 
 use crate::hunk::{Agreement, Miss, MissReason};
 use crate::lines::{LineTable, fold};
+use block::places_of;
 use nearest::not_found;
 
 /// Candidates named in a message and in [`Miss::lines`].
@@ -18,7 +20,19 @@ const MAX_LISTED: usize = 20;
 
 /// Lines compared to rank candidates by how exactly they agree. Beyond it, which takes a long block that
 /// repeats thousands of times, all candidates count as equal.
-const MAX_RANKED_LINES: usize = 2_000_000;
+const MAX_RANKED_LINES: usize = 200_000;
+
+/// Candidates a hunk's lines are compared with while they arrive, the first of each line not counted. Beyond
+/// it, which takes lines that repeat thousands of times, the hunk waits for its end.
+const MAX_EARLY_STEPS: usize = 200_000;
+
+/// What looking up the headings of one answer may cost: the bytes of the text that are searched for each that is
+/// no whole line, the lines each is, and [`SCOPE_LINE_COST`] for each line below one. A patch of 500 hunks for a text of half a
+/// megabyte stays below it; beyond it hunks with headings are refused.
+pub(crate) const MAX_HEADING_COST: usize = 256 * 1024 * 1024;
+
+/// What looking at a line costs to find the end of a scope, in bytes searched.
+const SCOPE_LINE_COST: usize = 8;
 
 /// Occurrences of a heading whose scopes are looked at; a heading that is more common says nothing.
 const MAX_SCOPES: usize = 1_000;
@@ -36,21 +50,34 @@ pub(crate) struct Matcher {
     candidates: Vec<u32>,
     /// The candidates without the last line, when that line is blank.
     before_blank: Option<Vec<u32>>,
+    /// Candidates looked at so far; beyond [`MAX_EARLY_STEPS`] there are none any more.
+    steps: usize,
 }
 
 impl Matcher {
     /// Adds the next line and drops the candidates that disagree.
     pub(crate) fn push(&mut self, table: &LineTable, line: &str) {
+        let count = self.count;
+        self.count += 1;
+        if self.steps > MAX_EARLY_STEPS {
+            return;
+        }
         self.before_blank = line.trim().is_empty().then(|| self.candidates.clone());
         match table.number_of(line) {
             None => self.candidates.clear(),
-            Some(number) if self.count == 0 => self.candidates = table.lines_with(number).collect(),
+            Some(number) if count == 0 => {
+                self.candidates = table.lines_with(number).take(MAX_EARLY_STEPS + 2).collect();
+                self.steps += self.candidates.len().saturating_sub(1);
+            }
             Some(number) => {
-                let count = self.count;
+                self.steps += self.candidates.len().saturating_sub(1);
                 self.candidates.retain(|&start| table.number_at(start + count) == Some(number));
             }
         }
-        self.count += 1;
+        if self.steps > MAX_EARLY_STEPS {
+            self.candidates = Vec::new();
+            self.before_blank = None;
+        }
     }
 
     /// The number of lines added.
@@ -63,6 +90,9 @@ impl Matcher {
     /// The lines so far, without a blank last one, must agree in their loosest form with exactly one place
     /// that the headings allow; then every longer block that agrees anywhere agrees there.
     pub(crate) fn settled_place(&self, scope: &Scope) -> Option<u32> {
+        if scope.is_incomplete {
+            return None;
+        }
         let known = match &self.before_blank {
             Some(_) if self.count == 1 => return None,
             Some(before) => before,
@@ -82,6 +112,10 @@ pub(crate) struct Scope {
     /// The lines each occurrence of the last heading stands above, itself included; empty when no heading
     /// was found.
     regions: Vec<Range<u32>>,
+    /// The lines of all of them, ascending and apart.
+    covered: Vec<Range<u32>>,
+    /// Whether looking the headings up would have cost too much.
+    is_incomplete: bool,
     /// A line number, counted from zero, from a heading such as `@@ -12,3 +12,4 @@`.
     hint: Option<u32>,
     /// The last heading that was found, for messages.
@@ -90,7 +124,10 @@ pub(crate) struct Scope {
 
 impl Scope {
     /// Looks the headings up in the text. One that stands nowhere is ignored.
-    pub(crate) fn new(table: &LineTable, headings: &[String]) -> Self {
+    ///
+    /// What that costs is taken from `budget`; when it does not suffice, the scope is incomplete and a hunk in
+    /// it refused.
+    pub(crate) fn new(table: &LineTable, headings: &[String], budget: &mut usize) -> Self {
         let mut scope = Self::default();
         for heading in headings {
             let mut text = heading.as_str();
@@ -104,9 +141,17 @@ impl Scope {
             }
             let mut lines: Vec<u32> = match table.number_of(&folded) {
                 Some(number) => table.lines_with(number).collect(),
-                None if folded.len() >= MIN_PARTIAL_HEADING_BYTES => table.lines_containing(&folded),
+                None if folded.len() >= MIN_PARTIAL_HEADING_BYTES => {
+                    if !scope.pay(table.text().len(), budget) {
+                        break;
+                    }
+                    table.lines_containing(&folded)
+                }
                 None => Vec::new(),
             };
+            if !scope.pay(lines.len(), budget) {
+                break;
+            }
             // A further heading stands below the ones before it.
             lines.retain(|&line| line >= scope.earliest);
             if !scope.regions.is_empty() {
@@ -118,17 +163,47 @@ impl Scope {
             let Some(&first) = lines.first() else { continue };
             scope.earliest = first;
             scope.heading = Some(text.trim().to_owned());
-            scope.regions = if lines.len() <= MAX_SCOPES {
-                lines.iter().map(|&line| line..scope_end(table, line)).collect()
-            } else {
-                Vec::new()
-            };
+            scope.regions.clear();
+            if lines.len() <= MAX_SCOPES {
+                for &line in &lines {
+                    let end = scope_end(table, line);
+                    if !scope.pay((end - line) as usize * SCOPE_LINE_COST, budget) {
+                        break;
+                    }
+                    scope.regions.push(line..end);
+                }
+            }
+            scope.cover();
+            if scope.is_incomplete {
+                break;
+            }
         }
         scope
     }
 
+    /// Takes a cost from the budget; otherwise the scope stays incomplete.
+    fn pay(&mut self, cost: usize, budget: &mut usize) -> bool {
+        match budget.checked_sub(cost) {
+            Some(left) => *budget = left,
+            None => self.is_incomplete = true,
+        }
+        !self.is_incomplete
+    }
+
+    /// Joins the regions, which are in the order of their starts.
+    fn cover(&mut self) {
+        self.covered.clear();
+        for region in &self.regions {
+            match self.covered.last_mut() {
+                Some(last) if region.start <= last.end => last.end = last.end.max(region.end),
+                _ => self.covered.push(region.clone()),
+            }
+        }
+    }
+
     fn contains(&self, line: u32) -> bool {
-        self.regions.iter().any(|region| region.contains(&line))
+        let at = self.covered.partition_point(|region| region.end <= line);
+        self.covered.get(at).is_some_and(|region| region.contains(&line))
     }
 
     /// The place the headings mean, of several that stand in ascending order.
@@ -160,12 +235,16 @@ pub(crate) struct Aim<'a> {
 
 /// The one line at which a block of kept and removed lines starts, and how exactly it agrees.
 pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<(u32, Agreement), Miss> {
-    let mut matcher = Matcher::default();
-    for line in old {
-        matcher.push(table, line);
+    if aim.scope.is_incomplete {
+        let message = format!(
+            "The headings in `{}` take too long to look up. Give more unchanged lines instead, or fewer hunks.",
+            aim.path
+        );
+        return Err(Miss::new(MissReason::Ambiguous, message));
     }
     let len = old.len() as u32;
-    let mut places = matcher.candidates;
+    let numbers: Option<Vec<u32>> = old.iter().map(|line| table.number_of(line)).collect();
+    let mut places = numbers.map(|numbers| places_of(table.numbers(), &numbers, &mut 0)).unwrap_or_default();
     if places.is_empty() {
         return Err(not_found(table, old, aim));
     }
@@ -183,7 +262,7 @@ pub(crate) fn locate(table: &LineTable, old: &[&str], aim: &Aim<'_>) -> Result<(
     }
     if aim.at_end {
         let found = places.clone();
-        places.retain(|&place| is_at_end(table, place + len));
+        places.retain(|&place| table.is_at_end(place + len));
         if places.is_empty() {
             let message = format!(
                 "The hunk says that it stands at the end of `{}`, but its lines stand only {}.",
@@ -229,11 +308,6 @@ pub(crate) fn agreement_at<S: AsRef<str>>(table: &LineTable, old: &[S], place: u
         worst = worst.max(table.likeness(line, wanted.as_ref())?);
     }
     Some(worst)
-}
-
-/// Whether nothing but blank lines stands from a line on.
-pub(crate) fn is_at_end(table: &LineTable, line: u32) -> bool {
-    (line..table.len()).all(|line| table.is_blank(line))
 }
 
 /// The miss of a hunk that stops agreeing with the text at a line.
@@ -333,7 +407,7 @@ def main():
     fn find(text: &str, headings: &[&str], old: &[&str], at_end: bool, cursor: u32) -> Result<u32, Miss> {
         let table = LineTable::new(text);
         let headings: Vec<String> = headings.iter().map(|&heading| heading.to_owned()).collect();
-        let scope = Scope::new(&table, &headings);
+        let scope = Scope::new(&table, &headings, &mut { MAX_HEADING_COST });
         locate(&table, old, &Aim { scope: &scope, at_end, cursor, path: "a.py" }).map(|(line, _)| line)
     }
 
@@ -364,6 +438,43 @@ def main():
         assert_eq!(find(CLASSES, &[], &old, false, 4), Ok(7));
         assert_eq!(find(CLASSES, &["nowhere"], &old, false, 4), Ok(7));
         assert_eq!(find("x\n}\ny\n}\n", &[], &["}"], true, 0), Ok(3));
+    }
+
+    /// [E15] Lines that repeat cost no more than a bound while they arrive, and are found at the end.
+    #[test]
+    fn repeated_lines_are_not_compared_with_every_place() {
+        let lines = 2 * MAX_EARLY_STEPS;
+        let table = LineTable::new("x\n".repeat(lines) + "y\n");
+        let mut matcher = Matcher::default();
+        for _ in 0..lines / 2 {
+            matcher.push(&table, "x");
+            matcher.push(&table, "");
+        }
+        assert!(matcher.steps <= 2 * MAX_EARLY_STEPS, "{}", matcher.steps);
+        assert_eq!(matcher.settled_place(&Scope::default()), None);
+        let mut block = vec!["x"; lines / 2];
+        block.push("y");
+        let scope = Scope::default();
+        let aim = Aim { scope: &scope, at_end: false, cursor: 0, path: "a" };
+        assert_eq!(locate(&table, &block, &aim).map(|(line, _)| line), Ok(lines as u32 / 2));
+        // A block that stands in one place is never too long.
+        let table =
+            LineTable::new((0..lines).flat_map(|line| [line.to_string(), "\n".into()]).collect::<String>());
+        let mut matcher = Matcher::default();
+        (0..lines).for_each(|line| matcher.push(&table, &line.to_string()));
+        assert_eq!((matcher.steps, matcher.settled_place(&Scope::default())), (0, Some(0)));
+    }
+
+    #[test]
+    fn headings_that_cost_too_much_refuse_their_hunk() {
+        let table = LineTable::new("fn one() {\n    x\n}\n");
+        let budget = &mut (table.text().len() + 2 * SCOPE_LINE_COST + 1);
+        let headings = ["fn one".to_owned()];
+        let scope = Scope::new(&table, &headings, budget);
+        assert!(!scope.is_incomplete && *budget == 0);
+        let scope = Scope::new(&table, &headings, budget);
+        let aim = Aim { scope: &scope, at_end: false, cursor: 0, path: "a" };
+        assert_eq!(locate(&table, &["    x"], &aim).unwrap_err().reason, MissReason::Ambiguous);
     }
 
     #[test]

@@ -425,6 +425,16 @@ fn hostile_sizes_end() {
             applied(&base, &events);
         }
     }
+    // One hunk with as many kept lines as added ones, applied whole.
+    let (kept, added) = ("line 1\n".repeat(40_000), "+y\n".repeat(80_000));
+    let patch = format!(
+        "*** Begin Patch\n*** Update File: {PATH}\n {}{added}*** End Patch\n",
+        kept.replace('\n', "\n ").trim_end_matches(' ')
+    );
+    let outcome = apply_answer(&files(&kept), Format::Patch(Mode::Unique), &patch);
+    assert_eq!(outcome.files[PATH].len(), kept.len() + 2 * 80_000);
+    let outcome = apply_answer(&files(&kept), Format::Patch(Mode::Codex), &patch);
+    assert_eq!(outcome.files[PATH].len(), kept.len() + 2 * 80_000);
 }
 
 /// [E4] Files of 100 000 lines and lines of a megabyte are changed by small edits.

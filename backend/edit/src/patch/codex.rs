@@ -3,7 +3,8 @@
 //! Line ends are preserved: kept lines stay as they are, lines that come take the first line end of the
 //! file, and a changed file always ends with one.
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use super::{
@@ -12,6 +13,7 @@ use super::{
 };
 use crate::hunk::{Miss, MissReason};
 use crate::lines::LineTable;
+use crate::locate::block::first_place;
 
 /// Files by path.
 pub(crate) type Files = BTreeMap<String, String>;
@@ -213,11 +215,12 @@ struct Run {
 
 fn update(text: &str, chunks: &[Chunk], path: &str) -> Result<String, Miss> {
     let table = LineTable::new(text);
+    let levels = Levels::new(&table);
     let mut runs = Vec::new();
     let mut cursor = 0;
     for chunk in chunks {
         if let Some(heading) = &chunk.heading {
-            let found = first_hit(&table, &[heading], cursor, false);
+            let found = levels.first_hit(&[heading], cursor, false);
             let missing = || Miss::new(MissReason::NotFound, format!("`{heading}` is not in `{path}`."));
             cursor = found.ok_or_else(missing)? + 1;
         }
@@ -226,10 +229,10 @@ fn update(text: &str, chunks: &[Chunk], path: &str) -> Result<String, Miss> {
             push_runs(lines, table.len(), &mut runs);
             continue;
         }
-        let mut at = first_hit(&table, &old_lines(&lines), cursor, chunk.at_end);
+        let mut at = levels.first_hit(&old_lines(&lines), cursor, chunk.at_end);
         if at.is_none() && old_lines(&lines).last().is_some_and(|line| line.is_empty()) {
             lines = without_last_empty(lines);
-            at = first_hit(&table, &old_lines(&lines), cursor, chunk.at_end);
+            at = levels.first_hit(&old_lines(&lines), cursor, chunk.at_end);
         }
         let Some(at) = at else {
             let old = old_lines(&chunk.lines).join("\n");
@@ -314,22 +317,63 @@ fn without_last_empty(mut lines: Vec<PatchLine>) -> Vec<PatchLine> {
     lines
 }
 
-/// The first place from a line on, in the best way of agreeing that has one.
-fn first_hit<S: AsRef<str>>(table: &LineTable, block: &[S], from: u32, at_end: bool) -> Option<u32> {
-    let Some((first, rest)) = block.split_first() else { return Some(from) };
-    let last = table.len().checked_sub(block.len() as u32)?;
-    if at_end && last < from {
-        return None;
+/// A text with its lines numbered once for each way of agreeing.
+struct Levels<'a> {
+    table: &'a LineTable,
+    /// Made when first needed; the loosest way is that of the table.
+    numbered: [OnceCell<Numbered<'a>>; STRICT.len()],
+}
+
+/// The ways of agreeing, from exact to loose, but for the loosest.
+const STRICT: [fn(&str) -> &str; 3] = [|line| line, str::trim_end, str::trim];
+
+struct Numbered<'a> {
+    numbers: Vec<u32>,
+    known: HashMap<&'a str, u32>,
+}
+
+impl<'a> Levels<'a> {
+    fn new(table: &'a LineTable) -> Self {
+        Self { table, numbered: Default::default() }
     }
-    let rank = |start: u32| {
-        let mut worst = table.likeness(start, first.as_ref())?;
-        for (wanted, line) in rest.iter().zip(start + 1..) {
-            worst = worst.max(table.likeness(line, wanted.as_ref())?);
+
+    /// The first place of a block from a line on, in the best way of agreeing that has one.
+    fn first_hit<S: AsRef<str>>(&self, block: &[S], from: u32, at_end: bool) -> Option<u32> {
+        if block.is_empty() {
+            return Some(from);
         }
-        Some((worst, start))
-    };
-    let from = if at_end { last } else { from };
-    let number = table.number_of(first.as_ref())?;
-    let starts = table.lines_with(number).filter(|&start| (from..=last).contains(&start));
-    starts.filter_map(rank).min().map(|(_, start)| start)
+        let last = self.table.len().checked_sub(block.len() as u32)?;
+        if at_end && last < from {
+            return None;
+        }
+        let from = if at_end { last } else { from };
+        // What agrees in a strict way agrees in the loosest, so most blocks that stand nowhere cost one search.
+        let loosest = self.loosest(block, from)?;
+        let strict = (0..STRICT.len()).find_map(|level| self.strict(level, block, from));
+        Some(strict.unwrap_or(loosest))
+    }
+
+    fn loosest<S: AsRef<str>>(&self, block: &[S], from: u32) -> Option<u32> {
+        let wanted = block.iter().map(|line| self.table.number_of(line.as_ref()));
+        first_place(self.table.numbers(), &wanted.collect::<Option<Vec<u32>>>()?, from)
+    }
+
+    fn strict<S: AsRef<str>>(&self, level: usize, block: &[S], from: u32) -> Option<u32> {
+        let form = STRICT[level];
+        let numbered = self.numbered[level].get_or_init(|| Numbered::new(self.table, form));
+        let wanted = block.iter().map(|line| numbered.known.get(form(line.as_ref())).copied());
+        first_place(&numbered.numbers, &wanted.collect::<Option<Vec<u32>>>()?, from)
+    }
+}
+
+impl<'a> Numbered<'a> {
+    fn new(table: &'a LineTable, form: fn(&str) -> &str) -> Self {
+        let mut known = HashMap::new();
+        let number = |line: u32| {
+            let next = known.len() as u32;
+            *known.entry(form(table.line(line))).or_insert(next)
+        };
+        let numbers = (0..table.len()).map(number).collect();
+        Self { numbers, known }
+    }
 }

@@ -10,7 +10,7 @@ use super::open_hunk::{OpenHunk, write_whole};
 use super::whole::replace_events;
 use super::writer::Writer;
 use crate::hunk::{Agreement, HunkId, HunkText, Miss, MissReason, Missed};
-use crate::locate::{Scope, agreement_at};
+use crate::locate::{MAX_HEADING_COST, Scope, agreement_at};
 use crate::patch::parser::PatchToken;
 use crate::patch::{FileKind, LineKind, PatchLine, normalize_path};
 use crate::text_edit::TextEdit;
@@ -58,6 +58,8 @@ pub(super) struct Engine {
     pub(super) files: Files,
     pub(super) section: Section,
     early: Early,
+    /// What looking up headings may still cost.
+    heading_budget: usize,
     pub(super) summary: Summary,
     pub(super) events: Vec<PatchEvent>,
 }
@@ -68,6 +70,7 @@ impl Engine {
             files: Files::new(lookup),
             section: Section::None,
             early,
+            heading_budget: MAX_HEADING_COST,
             summary: Summary::default(),
             events: Vec::new(),
         }
@@ -223,7 +226,9 @@ impl Engine {
                         Some(_) => None,
                     };
                     let headings = std::mem::take(&mut update.headings);
-                    let scope = table.map_or_else(Scope::default, |table| Scope::new(&table, &headings));
+                    let budget = &mut self.heading_budget;
+                    let scope =
+                        table.map_or_else(Scope::default, |table| Scope::new(&table, &headings, budget));
                     let id = HunkId(self.summary.hunks);
                     self.summary.hunks += 1;
                     update.hunks += 1;
@@ -250,20 +255,19 @@ impl Engine {
         if let Some(writer) = &mut hunk.writer {
             result = writer.line(file, &line, &mut edits);
         } else if line.kind == LineKind::Added {
-            if hunk.lines.iter().all(|earlier| earlier.kind != LineKind::Added) {
+            if !std::mem::replace(&mut hunk.has_added, true) {
                 hunk.early = hunk.early_place(file);
-            }
-            if self.early == Early::Allowed
-                && hunk.lines.iter().all(|earlier| earlier.kind != LineKind::Added)
-                && let Some(place) = hunk.early
-            {
-                let mut writer = Writer::new(place, hunk.shift(file, place));
-                result = hunk
-                    .lines
-                    .iter()
-                    .chain([&line])
-                    .try_for_each(|earlier| writer.line(file, earlier, &mut edits));
-                hunk.writer = Some(writer);
+                if self.early == Early::Allowed
+                    && let Some(place) = hunk.early
+                {
+                    let mut writer = Writer::new(place, hunk.shift(file, place));
+                    result = hunk
+                        .lines
+                        .iter()
+                        .chain([&line])
+                        .try_for_each(|earlier| writer.line(file, earlier, &mut edits));
+                    hunk.writer = Some(writer);
+                }
             }
         } else {
             hunk.matcher.push(&file.table, &line.text);

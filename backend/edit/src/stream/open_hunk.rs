@@ -21,6 +21,8 @@ pub(super) struct OpenHunk {
     pub(super) lines: Vec<PatchLine>,
     pub(super) matcher: Matcher,
     pub(super) aimed: bool,
+    /// Whether one of its lines is added.
+    pub(super) has_added: bool,
     /// Where it may be written before its end, decided with its first added line.
     pub(super) early: Option<u32>,
     /// There once its place is settled.
@@ -40,6 +42,7 @@ impl OpenHunk {
             lines: Vec::new(),
             matcher: Matcher::default(),
             aimed: false,
+            has_added: false,
             early: None,
             writer: None,
             wrote: false,

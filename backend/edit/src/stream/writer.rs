@@ -7,8 +7,8 @@ use crate::diff::diff;
 use crate::hunk::{Miss, MissReason};
 use crate::indent::Shift;
 use crate::lines::LineTable;
+use crate::locate::contradiction;
 use crate::locate::nearest::is_alike;
-use crate::locate::{contradiction, is_at_end};
 use crate::patch::{LineKind, PatchLine};
 use crate::text_edit::TextEdit;
 
@@ -108,7 +108,7 @@ impl Writer {
         edits: &mut Vec<TextEdit>,
     ) -> Result<Written, Miss> {
         self.end_run(file, edits)?;
-        if at_end && !is_at_end(&file.table, self.at) {
+        if at_end && !file.table.is_at_end(self.at) {
             let message = format!(
                 "The hunk says that it stands at the end of `{}`, but line {} follows it.",
                 file.path,
