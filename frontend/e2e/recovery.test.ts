@@ -16,6 +16,7 @@ let ada: Person;
 let linus: Person;
 let project: string;
 let document: string;
+let link: string;
 
 beforeAll(async () => {
   server = await TestServer.start();
@@ -28,7 +29,8 @@ beforeAll(async () => {
   await ada.isSaved();
   project = new URL(ada.page.url()).pathname.split("/").at(-1) ?? "";
   document = await ada.openDocument();
-  await linus.follow(await ada.inviteLink("Can edit"));
+  link = await ada.inviteLink("Can edit");
+  await linus.follow(link);
   await linus.openFile("poem.txt");
 });
 afterAll(async () => {
@@ -188,7 +190,7 @@ describe("a person who is taken out with something unsaved", () => {
     await grace.page.route(/ProjectPage-.*\.js/, (route) =>
       ++broken === 1 ? route.abort() : route.continue(),
     );
-    await grace.follow(await ada.inviteLink("Can edit"));
+    await grace.follow(link);
     await grace.openFile("poem.txt");
     await grace.isSaved();
     expect(broken).toBe(2);
