@@ -82,6 +82,11 @@ export class Asides {
     return [...this.held.values()].some((each) => each.document === document);
   }
 
+  /** Which document a copy is of; `null` for one that is not there. */
+  documentOf(key: string): string | null {
+    return this.held.get(key)?.document ?? null;
+  }
+
   /** Some copies would go with this page. */
   get areOnlyHere(): boolean {
     return [...this.held.values()].some(({ stored }) => !stored);

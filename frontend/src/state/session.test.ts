@@ -82,27 +82,27 @@ describe("saved", () => {
 describe("what only this page has", () => {
   it("[S51] is asked about before it goes, until it is stored by the server or the browser", async () => {
     const document = await open();
-    expect(session.isOnlyHere()).toBe(false);
+    expect(session.unsent.isOnlyHere).toBe(false);
     server.stop();
     type(document, " are red");
     await pass(1000);
-    expect(session.isOnlyHere()).toBe(true);
+    expect(session.unsent.isOnlyHere).toBe(true);
     // This browser has no storage.
-    expect(await session.keepAll()).toBe(false);
+    expect(await session.unsent.keepAll()).toBe(false);
     const question = new Event("beforeunload", { cancelable: true });
     dispatchEvent(question);
     expect(question.defaultPrevented).toBe(true);
-    expect(session.unsent()).toMatchObject([{ path: "poem.txt", text: "roses are red" }]);
+    expect(session.unsent.texts()).toMatchObject([{ path: "poem.txt", text: "roses are red" }]);
 
     const put = vi.spyOn(Kept.prototype, "put").mockResolvedValue(true);
-    expect(await session.keepAll()).toBe(true);
+    expect(await session.unsent.keepAll()).toBe(true);
     expect(put).toHaveBeenCalledWith("edits", expect.objectContaining({ address: DOCUMENT }));
-    expect(session.unsent()).toHaveLength(1);
+    expect(session.unsent.texts()).toHaveLength(1);
 
     server.up = true;
     await pass(20_000);
     expect(server.text(DOCUMENT).toString()).toBe("roses are red");
-    expect(session.unsent()).toEqual([]);
+    expect(session.unsent.texts()).toEqual([]);
   });
 
   it("is written to the browser's storage when the project is left", async () => {
@@ -131,7 +131,7 @@ describe("what only this page has", () => {
     await pass(5000);
     expect(session.document("d")).not.toBe(document);
     expect(state().asides).toMatchObject([{ added: 8, onlyHere: true }]);
-    expect(session.isOnlyHere()).toBe(true);
+    expect(session.unsent.isOnlyHere).toBe(true);
     expect(forget).not.toHaveBeenCalled();
   });
 
@@ -144,7 +144,7 @@ describe("what only this page has", () => {
     await pass(6000);
     expect(state().asides).toMatchObject([{ added: 8, onlyHere: false }]);
     expect(forget).toHaveBeenCalledWith("edits", expect.anything());
-    expect(session.isOnlyHere()).toBe(false);
+    expect(session.unsent.isOnlyHere).toBe(false);
   });
 });
 
@@ -226,7 +226,7 @@ describe("when access ends", () => {
     server.up = true;
     await pass(20_000);
     expect(state()).toMatchObject({ phase: "failed", failure: "no_access" });
-    expect(session.unsent()).toMatchObject([{ path: "poem.txt", text: "roses!" }]);
+    expect(session.unsent.texts()).toMatchObject([{ path: "poem.txt", text: "roses!" }]);
     server.refusal = null;
     session.askAgain();
     await pass(20_000);

@@ -19,9 +19,7 @@ import {
 import { FrameTask } from "../core/frame.ts";
 import { recall, remember } from "../core/memory.ts";
 import type { Attribution, DocumentEntry, PresenceUser } from "../core/protocol.ts";
-import type { OnlyHere } from "../core/recovery.ts";
 import { Rpc } from "../core/rpc.ts";
-import { Asides, typedIn } from "./asides.ts";
 import { Kept } from "./kept.ts";
 import { type DocumentState, OpenDocument } from "./open-document.ts";
 import { readPeers } from "./peers.ts";
@@ -31,6 +29,7 @@ import { countUnsaved, INITIAL_STATE, type SessionState } from "./session-state.
 import { ProjectSocket } from "./socket.ts";
 import { readTree } from "./tree.ts";
 import { readTurn, sortTurns } from "./turns.ts";
+import { Unsent } from "./unsent.ts";
 
 /** Documents stay attached after one turns to another; beyond this many the oldest go. */
 const KEPT_DOCUMENTS = 8;
@@ -44,16 +43,6 @@ const MAX_BATCHES = 100;
 /** Waits for a server that is not there yet when the page is opened. */
 const FIRST_WAIT_MS = 2000;
 const MOST_WAIT_MS = 15_000;
-
-/** While text is set aside, what arrives is compared with it at most this often. */
-const COMPARE_EVERY_MS = 1000;
-
-/** A text that the server may not have, for saving it by hand. */
-export interface Unsent {
-  key: string;
-  path: string;
-  text: string;
-}
 
 /** What `turn.start` is asked with. */
 export interface TurnRequest {
@@ -84,10 +73,14 @@ export class ProjectSession {
   private refusals = 0;
   private readonly backoff = new Backoff(FIRST_WAIT_MS, MOST_WAIT_MS);
   private readonly kept = new Kept();
-  private readonly asides = new Asides(this.kept, (asides) => this.set({ asides }));
-  /** Kept edits that this page has set aside; the next page tries them again. */
-  private readonly setAside = new Set<string>();
-  private readonly comparing = new Map<string, ReturnType<typeof setTimeout>>();
+  /** What was typed here and the server does not have. */
+  readonly unsent = new Unsent({
+    opened: this.opened,
+    address: (document) => this.address(document),
+    path: (document) => this.store.getState().documents.get(document)?.path ?? null,
+    kept: this.kept,
+    onChange: (asides) => this.set({ asides }),
+  });
   private readonly treeReturn: Returning;
   private readonly turnsReturn: Returning;
   private destroyed = false;
@@ -162,53 +155,11 @@ export class ProjectSession {
     return this.opened.get(id) ?? null;
   }
 
-  /** What a copy that was set aside has and the document lacks; `null` while either is not there. */
-  compareAside(key: string): OnlyHere | null {
-    const aside = this.store.getState().asides.find((each) => each.key === key);
-    const document = aside && this.opened.get(aside.document);
-    return document?.state.hasText ? this.asides.compare(key, document.text) : null;
-  }
-
-  /** A copy was typed into its document again; it is forgotten once that is stored. */
-  asideReturned(key: string): void {
-    this.asides.returned(key);
-  }
-
-  /** Forgets a copy that was set aside. */
-  dropAside(key: string): void {
-    this.asides.drop(key);
-  }
-
   /** Lets go of a document with what was typed in it and never stored. */
   discard(id: string): void {
     void this.opened.get(id)?.forgetKept();
     this.close(id);
     if (this.store.getState().current === id) this.select(null);
-  }
-
-  /** Something typed here would be lost with this page. */
-  isOnlyHere(): boolean {
-    if (this.asides.areOnlyHere) return true;
-    return [...this.opened.values()].some((document) => document.isOnlyHere);
-  }
-
-  /** Keeps what is only here in this browser. False when some of it cannot be. */
-  async keepAll(): Promise<boolean> {
-    await Promise.all([...this.opened.values()].map((document) => document.keepNow()));
-    return !this.isOnlyHere();
-  }
-
-  /** Everything that the server may not have, for a person who can reach it no more. */
-  unsent(): Unsent[] {
-    const { documents } = this.store.getState();
-    const typed = [...this.opened]
-      .filter(([, document]) => document.hasUnstored)
-      .map(([id, { key, text }]) => ({
-        key,
-        path: documents.get(id)?.path ?? "text.txt",
-        text: text.toString(),
-      }));
-    return [...typed, ...this.asides.texts()];
   }
 
   /** Begins again after a failure that may have passed, with all that was typed here. */
@@ -317,7 +268,7 @@ export class ProjectSession {
     this.reviews.destroy();
     this.treeReturn.stop();
     this.turnsReturn.stop();
-    for (const timer of this.comparing.values()) clearTimeout(timer);
+    this.unsent.destroy();
     for (const document of this.opened.values()) document.destroy();
     this.opened.clear();
     this.tree.destroy();
@@ -565,12 +516,12 @@ export class ProjectSession {
       denialCounts: this.denialCounts,
       onChange: this.onDocument,
       onRefused: (refused, reason) => this.startAfresh(refused, reason),
-      isSetAside: (key) => this.setAside.has(key),
-      onStrangeEdits: this.onStrangeEdits,
+      isSetAside: this.unsent.isSetAside,
+      onStrangeEdits: this.unsent.strange,
     });
     document.doc.on("update", (_update, _origin, _doc, { local }) => {
       // What is aside may arrive from others after all.
-      if (!local) this.compareSoon(id);
+      if (!local) this.unsent.lookSoon(id);
     });
     this.opened.set(id, document);
     this.onDocument(id, document.state);
@@ -584,56 +535,12 @@ export class ProjectSession {
   private startAfresh(id: string, reason: string): void {
     const document = this.opened.get(id);
     if (!document) return;
-    const form = reason === "epoch" ? "text" : "replica";
-    const path = this.store.getState().documents.get(id)?.path ?? "document";
-    for (const key of document.giveUp()) this.setAside.add(key);
-    // Text that nobody typed at this page is others', and theirs to send.
-    if (reason === "epoch" ? document.hasUnstored : document.hasEdits) {
-      const copy = {
-        address: this.address(id),
-        path,
-        reason,
-        form,
-        bytes: document.copy(),
-      } as const;
-      void this.asides.add(id, copy).then((stored) => {
-        if (stored) void document.forgetKept();
-      });
-    }
+    this.unsent.refused(document, reason);
     const { place } = document;
     this.close(id);
     this.ensureOpen(id);
     const fresh = this.opened.get(id);
     if (fresh) fresh.place = place;
-  }
-
-  /** What an earlier page kept and this one may not send. */
-  private readonly onStrangeEdits = async (
-    id: string,
-    key: string,
-    edits: Uint8Array,
-  ): Promise<boolean> => {
-    const document = this.opened.get(id);
-    if (!document) return false;
-    this.setAside.add(key);
-    const path = this.store.getState().documents.get(id)?.path ?? "document";
-    const same = document.state.readOnly ? "read_only" : "epoch";
-    const made = typedIn(edits, same === "read_only" ? document.doc : null);
-    const about = { address: this.address(id), path, reason: same };
-    const adding = made ? this.asides.add(id, { ...about, ...made }) : Promise.resolve(true);
-    if (document.state.hasText) void this.asides.settle(id, this.address(id), document.text);
-    return adding;
-  };
-
-  /** Looks again at what is aside of a document, which others have changed. */
-  private compareSoon(id: string): void {
-    if (this.comparing.has(id) || !this.asides.has(id)) return;
-    const compare = () => {
-      this.comparing.delete(id);
-      const document = this.opened.get(id);
-      if (document?.state.hasText) void this.asides.settle(id, this.address(id), document.text);
-    };
-    this.comparing.set(id, setTimeout(compare, COMPARE_EVERY_MS));
   }
 
   /** A document that goes on with another history cannot be brought together with the one here. */
@@ -663,10 +570,9 @@ export class ProjectSession {
     const before = this.store.getState();
     const open = new Map(before.open).set(id, state);
     this.set({ open, ...countUnsaved(open, before.unsavedSince) });
-    if (state.phase === "ready" && state.unsaved === 0) this.asides.documentStored(id);
+    if (state.phase === "ready" && state.unsaved === 0) this.unsent.stored(id);
     if (state.phase === "ready" && before.open.get(id)?.phase !== "ready") {
-      const document = this.opened.get(id);
-      if (document) void this.asides.settle(id, this.address(id), document.text);
+      this.unsent.look(id);
     }
   };
 
@@ -688,7 +594,7 @@ export class ProjectSession {
   private close(id: string): void {
     this.opened.get(id)?.destroy();
     this.opened.delete(id);
-    this.asides.documentLost(id);
+    this.unsent.closed(id);
     const open = new Map(this.store.getState().open);
     open.delete(id);
     this.set({ open, ...countUnsaved(open, this.store.getState().unsavedSince) });
@@ -700,7 +606,7 @@ export class ProjectSession {
   }
 
   private readonly onBeforeUnload = (event: BeforeUnloadEvent): void => {
-    if (this.store.getState().unsaved > 0 || this.asides.areOnlyHere) event.preventDefault();
+    if (this.store.getState().unsaved > 0 || this.unsent.areCopiesOnlyHere) event.preventDefault();
   };
 
   private readonly onBrowserOnline = (): void => this.retryNow();

@@ -25,7 +25,7 @@ function Kept({ aside }: { aside: Aside }) {
   const [said, setSaid] = useState("");
 
   const withText = (use: (text: string, diff: string) => void) => {
-    const only = session.compareAside(aside.key);
+    const only = session.unsent.compare(aside.key);
     const text = session.document(aside.document)?.text.toString();
     if (!only || text === undefined) return;
     use(applyEdits(text, only.edits), unifiedDiff(aside.path, text, only.edits));
@@ -62,7 +62,7 @@ function Kept({ aside }: { aside: Aside }) {
           >
             Copy
           </Button>
-          <Button look="quiet" onClick={() => session.dropAside(aside.key)}>
+          <Button look="quiet" onClick={() => session.unsent.drop(aside.key)}>
             Discard
           </Button>
         </>

@@ -13,8 +13,8 @@ export function LeaveDialog() {
   useEffect(
     () =>
       guardLeaving((go) => {
-        if (!session.isOnlyHere()) return true;
-        void session.keepAll().then((kept) => (kept ? go() : setLeave(() => go)));
+        if (!session.unsent.isOnlyHere) return true;
+        void session.unsent.keepAll().then((kept) => (kept ? go() : setLeave(() => go)));
         return false;
       }),
     [session],

@@ -11,7 +11,7 @@ export function Unsent() {
   useSessionState((state) => state.open);
   useSessionState((state) => state.asides);
   const [said, setSaid] = useState("");
-  const texts = session.unsent();
+  const texts = session.unsent.texts();
   if (texts.length === 0) return null;
   return (
     <section

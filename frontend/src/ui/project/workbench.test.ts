@@ -24,10 +24,9 @@ function setUp(before: string) {
   const returned: string[] = [];
   const session = {
     store: createStore(() => INITIAL_STATE),
-    compareAside: () => ({ edits: [{ from: 0, to: 0, insert: "mine\n" }], conflict: false }),
-    asideReturned: (key: string) => returned.push(key),
-    dropAside: () => {
-      throw new Error("the copy may be all there is");
+    unsent: {
+      compare: () => ({ edits: [{ from: 0, to: 0, insert: "mine\n" }], conflict: false }),
+      returned: (key: string) => returned.push(key),
     },
   } as unknown as ProjectSession;
   const view = new EditorView({

@@ -131,7 +131,7 @@ export class Workbench {
     const binding = view && bindingOf(view);
     if (!view || !binding || view.state.readOnly) return;
     binding.flush();
-    const only = this.session.compareAside(key);
+    const only = this.session.unsent.compare(key);
     if (!only || only.conflict) return;
     const changes = view.state.changes(
       // A copy may hold line ends that the editor would count otherwise.
@@ -145,7 +145,7 @@ export class Workbench {
     });
     // What does not fit any more is still in the copy, and nowhere else.
     if (view.state.doc === before) return;
-    this.session.asideReturned(key);
+    this.session.unsent.returned(key);
     view.focus();
   }
 
