@@ -210,7 +210,7 @@ describe("a server with too much to do", () => {
     server.up = true;
     type(document, "!");
     await pass(60_000);
-    expect(state()).toMatchObject({ phase: "ready", crowded: true });
+    expect(state()).toMatchObject({ phase: "ready", connection: "offline", crowded: false });
     server.refusal = null;
     await pass(60_000);
     expect(server.text(DOCUMENT).toString()).toBe("roses!");

@@ -385,7 +385,7 @@ export class ProjectSession {
 
   /** Gives the connection up for a while: the server cannot be asked, or asks us to wait. */
   private comeBackLater(socket: WebSocket | null, code: string, atLeastMs: number): void {
-    this.set({ crowded: code !== "offline" });
+    this.set({ crowded: code === "busy" || code === "rate_limited" });
     this.socket.holdOff(atLeastMs);
     socket?.close();
   }

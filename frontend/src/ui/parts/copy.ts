@@ -19,7 +19,7 @@ function copyByCommand(text: string): boolean {
   area.style.position = "fixed";
   area.style.opacity = "0";
   // Inside an open dialog the focus may not leave it.
-  (focused?.closest('[role="dialog"]') ?? document.body).append(area);
+  (focused?.closest('[role="dialog"], [role="alertdialog"]') ?? document.body).append(area);
   area.select();
   let copied = false;
   try {
