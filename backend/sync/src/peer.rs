@@ -58,6 +58,8 @@ struct Slot {
     news_bytes: usize,
     queued: usize,
     behind: bool,
+    /// An answer that tells everybody's presence is queued.
+    presence: bool,
 }
 
 #[derive(Debug, Default)]
@@ -166,6 +168,7 @@ impl Outbox {
             for slot in state.slots.values_mut() {
                 slot.news_bytes = 0;
                 slot.queued = 0;
+                slot.presence = false;
             }
             batch.extend(state.queue.drain(..).map(|queued| queued.item));
         }
@@ -178,11 +181,16 @@ impl Outbox {
     pub async fn wait_for_room(&self) {
         loop {
             let drained = self.shared.drained.notified();
-            if self.shared.state.lock().reply_bytes < limits::OUTBOX_REPLY_BYTES {
+            if self.has_room() {
                 return;
             }
             drained.await;
         }
+    }
+
+    /// Whether the answers queued for this socket are below their limit, so that it is read from.
+    pub fn has_room(&self) -> bool {
+        self.shared.state.lock().reply_bytes < limits::OUTBOX_REPLY_BYTES
     }
 }
 
@@ -197,6 +205,23 @@ impl OutboxSlot {
         let mut state = self.shared.state.lock();
         state.reply_bytes += frame.len();
         self.push(&mut state, Weight::Reply, Outgoing::Frame(frame));
+    }
+
+    /// Queues an answer with everybody's presence; nothing where one is queued already, since what changed after
+    /// it follows it.
+    pub fn presence(&self, frame: Bytes) {
+        let mut state = self.shared.state.lock();
+        let Some(slot) = state.slots.get_mut(&self.id) else { return };
+        if std::mem::replace(&mut slot.presence, true) {
+            return;
+        }
+        state.reply_bytes += frame.len();
+        self.push(&mut state, Weight::Reply, Outgoing::Frame(frame));
+    }
+
+    /// Whether an answer with everybody's presence is queued.
+    pub fn has_presence(&self) -> bool {
+        self.shared.state.lock().slots.get(&self.id).is_some_and(|slot| slot.presence)
     }
 
     /// Queues news from others, or drops it where this peer is behind.

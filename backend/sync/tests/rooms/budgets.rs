@@ -194,3 +194,80 @@ async fn wishing_gone_what_is_gone_costs_something() {
     world.review(turn, &[1], Verdict::Undo).await;
     assert_eq!(world.text().await.len(), (most + 3 - 100) as usize);
 }
+
+/// So many peers of one person.
+async fn crowd(world: &World, peers: u64) -> Vec<Peer> {
+    let mut crowd = Vec::new();
+    for client in 1_000..1_000 + peers {
+        crowd.push(world.peer(client, 0, Scope::ReadWrite).await);
+    }
+    crowd
+}
+
+/// All of them show themselves, with states of so many bytes.
+async fn show(crowd: &[Peer], clock: u64, bytes: usize) {
+    let state = format!("{{\"more\":\"{}\"}}", "x".repeat(bytes));
+    for (client, peer) in (1_000..).zip(crowd) {
+        let entry = PresenceEntry { client, clock, state: &state };
+        peer.say(PeerMessage::Presence(write_presence([entry].into_iter()).into())).await;
+    }
+}
+
+fn bytes_of(batch: &[Outgoing]) -> usize {
+    let sizes = batch.iter().map(|item| if let Outgoing::Frame(frame) = item { frame.len() } else { 0 });
+    sizes.sum()
+}
+
+/// [S7] Whoever asks for everybody's presence again and again without taking it has one answer waiting, and others
+/// go on; once it is taken there is another.
+#[tokio::test]
+async fn presence_nobody_takes_is_answered_once() {
+    let world = World::new().await;
+    let crowd = crowd(&world, 50).await;
+    show(&crowd, 1, 1_000).await;
+    let mut ada = world.joined(10, 1).await;
+    let mut eve = world.joined(30, 2).await;
+    eve.until(|seen| seen.presence.len() >= 50).await;
+    for _ in 0..3_000 {
+        eve.say(PeerMessage::QueryPresence).await;
+    }
+    assert_eq!(ada.sends(ada.edit(0, 0, "on")).await, Ok(()), "all was heard by then");
+    let mut batch = Vec::new();
+    eve.outbox.try_take(&mut batch);
+    // The answer, and what was told of the crowd meanwhile.
+    assert!(bytes_of(&batch) < 3 * 60_000, "{} bytes wait for one peer", bytes_of(&batch));
+
+    eve.seen.presence.clear();
+    eve.say(PeerMessage::QueryPresence).await;
+    eve.until(|seen| seen.presence.len() >= 50).await;
+}
+
+/// [S36] Whoever asks for everybody's presence without end, and takes it, is turned out, and nobody else is.
+#[tokio::test]
+async fn presence_is_not_told_without_end() {
+    let world = World::new().await;
+    let crowd = crowd(&world, 60).await;
+    let mut ada = world.joined(10, 1).await;
+    let eve = world.joined(30, 2).await;
+    let most = limits::PERSON_WORK.burst as usize * limits::REPLY_BYTES_PER_WORK;
+    let (mut asked, mut taken) = (0, 0);
+    let code = 'asking: loop {
+        if asked % 100 == 0 {
+            // They stay there, however long this takes.
+            show(&crowd, 1 + asked, 1_900).await;
+        }
+        asked += 1;
+        eve.say(PeerMessage::QueryPresence).await;
+        let mut batch = Vec::new();
+        eve.outbox.take(&mut batch).await;
+        taken += bytes_of(&batch);
+        assert!(taken < 3 * most, "it goes on for ever");
+        for item in &batch {
+            if let Outgoing::Detached { code, .. } = item {
+                break 'asking *code;
+            }
+        }
+    };
+    assert_eq!(code, ErrorCode::RateLimited);
+    assert_eq!(ada.sends(ada.edit(0, 0, "on")).await, Ok(()));
+}

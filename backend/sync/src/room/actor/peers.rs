@@ -54,7 +54,7 @@ impl RoomActor {
             Content::Text(_) | Content::Replica(_) => Scope::ReadOnly,
         };
         if let Some(everybody) = self.presence.all() {
-            join.outbox.reply(frames::presence(&framing, &everybody));
+            join.outbox.presence(frames::presence(&framing, &everybody));
         }
         let exit = join.outbox.exit();
         self.vitals(|vitals| vitals.enter(join.peer, exit));
@@ -179,11 +179,24 @@ impl RoomActor {
             }
             PeerMessage::Update(bytes) => self.hear(id, Said::Update(bytes)).await,
             PeerMessage::Presence(bytes) => self.hear_presence(id, &bytes),
-            PeerMessage::QueryPresence => {
-                if let (Some(everybody), Some(peer)) = (self.presence.all(), self.peers.get(&id)) {
-                    peer.outbox.reply(frames::presence(&peer.framing, &everybody));
-                }
-            }
+            PeerMessage::QueryPresence => self.query_presence(id),
+        }
+    }
+
+    /// Tells everybody's presence to a peer that asks, once until it has taken the answer.
+    fn query_presence(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id).filter(|peer| !peer.outbox.has_presence()) else { return };
+        let Some(everybody) = self.presence.all() else { return };
+        let work = (everybody.len() / limits::REPLY_BYTES_PER_WORK) as f64;
+        let may = |budget: &mut Budget| {
+            let may = budget.may_work();
+            budget.work.charge(work);
+            may
+        };
+        if self.registry.people().budget(self.document, peer.identity.member, may) {
+            peer.outbox.presence(frames::presence(&peer.framing, &everybody));
+        } else {
+            self.turn_out(id, ErrorCode::RateLimited, Refusal::TooOften.to_string());
         }
     }
 
