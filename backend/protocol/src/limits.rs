@@ -137,6 +137,9 @@ pub const OUTBOX_BYTES: usize = 1024 * 1024;
 pub const OUTBOX_REPLY_BYTES: usize = 4 * 1024 * 1024;
 /// A socket that takes nothing for so long is closed with 1013.
 pub const UNREAD_LIMIT: Duration = Duration::from_mins(1);
+/// How fast a socket has to take what it is sent in the long run: nobody edits on a line slower than this, and
+/// whoever takes a byte a minute would hold what waits for them for ever.
+pub const UNREAD_BYTES_PER_SECOND: u64 = 1024;
 /// A socket from which nothing comes for so long is closed with 4508.
 pub const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 /// A socket carries a frame at least this often, since browsers do not show pings to programs.

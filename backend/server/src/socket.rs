@@ -1,18 +1,18 @@
-//! What both kinds of sockets have in common: the upgrade, the one writer, keep-alive and close codes.
+//! What both kinds of sockets have in common: the upgrade, signing in, a seat in a room, reading, close codes.
 //!
 //! A connection signs in, resolves addresses to rooms, and from then on knows only frames: it decodes them and
 //! passes them to the room, takes from the outbox and sends. Rooms never wait for a socket.
 
 pub(crate) mod hocuspocus;
 mod pace;
+mod writer;
 pub(crate) mod y_websocket;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
-use axum::extract::ws::{CloseFrame, Message, WebSocket, WebSocketUpgrade};
+use axum::extract::ws::{Message, WebSocket, WebSocketUpgrade};
 use axum::extract::{Extension, FromRequestParts};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
@@ -21,23 +21,19 @@ use ensemble_protocol::hocuspocus::Scope;
 use ensemble_protocol::id::{DocumentId, PeerId, ProjectId};
 use ensemble_protocol::limits;
 use ensemble_sync::RoomError;
-use ensemble_sync::peer::{Outbox, OutboxSlot, Outgoing, SlotId};
+use ensemble_sync::peer::{Outbox, OutboxSlot, SlotId};
 use ensemble_sync::room::{Framing, Identity, Join, PeerGuard, Room};
-use futures_util::stream::{SplitSink, SplitStream};
-use futures_util::{SinkExt as _, StreamExt as _};
+use futures_util::StreamExt as _;
+use futures_util::stream::SplitStream;
 use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use http::request::Parts;
-use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, debug};
+use tokio::time::{Instant, sleep_until};
 
 use self::pace::Pace;
+use self::writer::{KeepAlive, Writer, close};
 use crate::access::{self, Access, scope_of};
 use crate::auth::{Auth, Caller};
-use crate::config::SocketTimes;
 use crate::connections::{Line, Place};
 use crate::error::ApiError;
 use crate::middleware::foreign_origin;
@@ -47,8 +43,6 @@ use crate::state::AppState;
 
 /// Notes from the writer to the reader; a document has at most two under way.
 const NOTES: usize = 2 * limits::DOCUMENTS_PER_SOCKET;
-/// How long a closing socket may take for its last frames, and again the client for its own close.
-const FAREWELL: Duration = Duration::from_secs(2);
 /// A room may close between finding and joining it; so often it is opened again.
 const REOPENINGS: usize = 3;
 /// The last part of the address of the turns.
@@ -217,10 +211,12 @@ async fn open_room(state: &AppState, access: &Access, target: Target) -> Result<
     }
 }
 
-/// What a peer may do at an address.
-fn scope_at(access: &Access, target: Target) -> Scope {
+/// What a peer may do in the room of an address.
+fn scope_in(room: &Room, access: &Access, target: Target) -> Scope {
     match target {
         Target::Tree | Target::Turns => Scope::ReadOnly,
+        // A damaged document is open for reading, whatever somebody may do elsewhere.
+        Target::Text(_) if room.is_damaged() => Scope::ReadOnly,
         Target::Text(_) => access.scope(),
     }
 }
@@ -247,8 +243,7 @@ async fn take_seat(
     let member = &access.caller.member;
     for attempt in 0..REOPENINGS {
         let room = open_room(state, access, target).await?;
-        // A damaged document is open for reading, whatever somebody may do elsewhere.
-        let scope = if room.is_damaged() { Scope::ReadOnly } else { scope_at(access, target) };
+        let scope = scope_in(&room, access, target);
         if attempt == 0 {
             welcome(scope);
         }
@@ -307,116 +302,30 @@ impl From<CloseCode> for End {
     }
 }
 
-/// The frame a protocol sends so that a quiet socket is not taken for a dead one.
-trait KeepAlive: Send + Sync + 'static {
-    fn frame(&self) -> Option<Bytes>;
-}
-
-/// The one writer of a socket, at work as a task of its own: news for the socket wakes nothing else.
-struct Writer {
-    task: JoinHandle<(SplitSink<WebSocket, Message>, End)>,
-    halt: CancellationToken,
-}
-
-impl Writer {
-    fn start(
-        sink: SplitSink<WebSocket, Message>,
-        outbox: &Outbox,
-        notes: mpsc::Sender<Note>,
-        keep_alive: impl KeepAlive,
-        state: &AppState,
-    ) -> Self {
-        let halt = CancellationToken::new();
-        let writing = write(sink, outbox.clone(), notes, keep_alive, state.times, halt.clone());
-        Self { task: tokio::spawn(writing.in_current_span()), halt }
-    }
-
-    /// Stops writing and closes the socket as the reader says, unless the writer came to an end before.
-    async fn finish(self, stream: SplitStream<WebSocket>, outbox: &Outbox, line: &Line, reader: End) {
-        self.halt.cancel();
-        let Ok((sink, writer)) = self.task.await else { return };
-        close(sink, stream, outbox, line, if writer == End::Halted { &reader } else { &writer }).await;
-    }
-}
-
-/// Takes batches from the outbox, feeds them all, flushes once.
-async fn write(
-    mut sink: SplitSink<WebSocket, Message>,
-    outbox: Outbox,
-    notes: mpsc::Sender<Note>,
-    keep_alive: impl KeepAlive,
-    times: SocketTimes,
-    halt: CancellationToken,
-) -> (SplitSink<WebSocket, Message>, End) {
-    let mut beat = interval_at(Instant::now() + times.keep_alive, times.keep_alive);
-    beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let halted = halt.cancelled();
-    tokio::pin!(halted);
-    let mut batch = Vec::new();
-    let end = loop {
-        tokio::select! {
-            biased;
-            () = outbox.take(&mut batch) => {}
-            _ = beat.tick() => match keep_alive.frame() {
-                Some(frame) => batch.push(Outgoing::Frame(frame)),
-                None => continue,
-            },
-            () = &mut halted => break End::Halted,
-        }
-        let sent = tokio::select! {
-            biased;
-            sent = write_batch(&mut sink, &mut batch, &notes, times.unread) => sent,
-            // Half a frame may be out by now, but the rest of it is in the socket's own buffer.
-            () = &mut halted => break End::Halted,
-        };
-        if let Err(end) = sent {
-            break end;
-        }
-    };
-    (sink, end)
-}
-
-async fn write_batch(
-    sink: &mut SplitSink<WebSocket, Message>,
-    batch: &mut Vec<Outgoing>,
-    notes: &mpsc::Sender<Note>,
-    unread: Duration,
-) -> Result<(), End> {
-    let mut has_frames = false;
-    for item in batch.drain(..) {
-        let note = match item {
-            Outgoing::Frame(frame) => {
-                has_frames = true;
-                in_time(unread, sink.feed(Message::Binary(frame))).await?;
-                continue;
-            }
-            Outgoing::Behind(slot) => Note::Behind(slot),
-            Outgoing::Detached { slot, code, reason } => Note::Detached { slot, code, reason },
-        };
-        // The reader takes notes also while it waits for this writer, so this ends.
-        notes.send(note).await.map_err(|_| End::Halted)?;
-    }
-    if has_frames { in_time(unread, sink.flush()).await } else { Ok(()) }
-}
-
-/// A socket that takes nothing for too long is given up.
-async fn in_time(
-    unread: Duration,
-    sending: impl Future<Output = Result<(), axum::Error>>,
-) -> Result<(), End> {
-    match timeout(unread, sending).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(_)) => Err(End::Gone),
-        Err(_) => Err(CloseCode::FellBehind.into()),
-    }
-}
-
 /// What the reader gets from the socket.
 enum Received {
     Frame(Bytes),
     /// A WebSocket ping or pong: a sign of life and nothing else.
     Life,
     End(End),
+}
+
+/// Waits until the answers so far were taken and the pace allows for another message. Cancel-safe.
+async fn may_read(outbox: &Outbox, until: Instant) {
+    outbox.wait_for_room().await;
+    if Instant::now() < until {
+        sleep_until(until).await;
+    }
+}
+
+/// When there was a last sign of life from a socket that was last heard then; nothing if it has been silent since.
+fn last_sign(outbox: &Outbox, line: &Line, heard: Instant) -> Option<Instant> {
+    if !outbox.has_room() {
+        // It is not being listened to. Whether it takes what it asked for is up to the writer.
+        return Some(Instant::now());
+    }
+    // Something may be on its way, only not complete; how long that may take is up to the line.
+    Some(line.heard()).filter(|sign| *sign > heard)
 }
 
 /// Takes the next message, when the pace allows for it. Cancel-safe.
@@ -426,10 +335,7 @@ async fn receive(
     line: &Line,
     until: Instant,
 ) -> Received {
-    outbox.wait_for_room().await;
-    if Instant::now() < until {
-        sleep_until(until).await;
-    }
+    may_read(outbox, until).await;
     match stream.next().await {
         Some(Ok(Message::Binary(bytes))) => Received::Frame(bytes),
         Some(Ok(Message::Ping(_) | Message::Pong(_))) => Received::Life,
@@ -448,52 +354,6 @@ fn is_too_large(error: axum::Error) -> bool {
     // The library's error type is not named here: axum brings its own copy and only its text says which it is.
     let text = error.into_inner().to_string();
     text.contains("Space limit exceeded") || text.contains("too long") || text.contains("too large")
-}
-
-/// Says goodbye: what is still queued, then the close code; and hears the other side out.
-///
-/// A connection that is dropped with bytes nobody has read is reset, and so is one to which more comes after that.
-/// The reset can overtake the code: then the client sees a connection that broke, and comes back where it was told
-/// not to. So what still comes is read and thrown away, until the client has closed as well or [`FAREWELL`] is over.
-async fn close(
-    mut sink: SplitSink<WebSocket, Message>,
-    mut stream: SplitStream<WebSocket>,
-    outbox: &Outbox,
-    line: &Line,
-    end: &End,
-) {
-    let End::Close(code) = end else { return };
-    let farewell = async {
-        if *code != CloseCode::FellBehind {
-            let mut batch = Vec::new();
-            outbox.try_take(&mut batch);
-            for item in batch {
-                if let Outgoing::Frame(frame) = item {
-                    sink.feed(Message::Binary(frame)).await?;
-                }
-            }
-        }
-        let frame = CloseFrame { code: code.number(), reason: code.reason().into() };
-        sink.send(Message::Close(Some(frame))).await
-    };
-    let said = timeout(FAREWELL, farewell).await;
-    debug!(close.code = code.number(), "closed a socket: {}", code.reason());
-    if !matches!(said, Ok(Ok(()))) {
-        return;
-    }
-    if *code == CloseCode::TooLarge || line.fault().is_some() {
-        // Amid a message there is nothing more to be read from the stream: its rest is still on its way, and the
-        // client has the code when that has passed.
-        tokio::time::sleep(FAREWELL).await;
-        return;
-    }
-    let heard_out = async {
-        while let Some(Ok(Message::Binary(_) | Message::Text(_) | Message::Ping(_) | Message::Pong(_))) =
-            stream.next().await
-        {}
-    };
-    // A client that goes on without hearing is left alone in the end.
-    let _ = timeout(FAREWELL, heard_out).await;
 }
 
 /// A flag that says that a client understands pings.

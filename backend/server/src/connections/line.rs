@@ -33,10 +33,30 @@ struct State {
     bytes: usize,
     /// When something came last.
     heard: Instant,
+    /// When the other side took something last, as far as the system's own buffers tell.
+    sent_at: Instant,
+    /// Bytes it took.
+    sent_bytes: u64,
     fault: Option<Fault>,
     /// Bytes that came on the socket before anybody signed in; nothing once somebody has.
     unsigned: Option<usize>,
+    /// Bytes of messages that are kept until they can be handled.
+    kept: usize,
     memory: Share,
+}
+
+impl State {
+    /// Takes the share of memory for what is held; false when there is not enough.
+    fn takes(&mut self) -> bool {
+        let held = match &self.at {
+            At::Idle(_) => 0,
+            At::Head(_) | At::Request => self.bytes,
+            At::Socket(frames) => self.unsigned.unwrap_or_else(|| {
+                usize::try_from(frames.bytes).unwrap_or(usize::MAX).saturating_add(self.kept)
+            }),
+        };
+        self.memory.set(held.saturating_sub(limits::UNFINISHED_FREE))
+    }
 }
 
 /// A share of what all connections may hold together of what is not complete.
@@ -133,17 +153,28 @@ impl Line {
             request: Head::default(),
             bytes: 0,
             heard: now,
+            sent_at: now,
+            sent_bytes: 0,
             fault: None,
             unsigned: Some(0),
+            kept: 0,
             memory: Share { left: memory.clone(), taken: 0 },
         })))
     }
 
-    /// Somebody has signed in: from here on only what is not complete counts.
+    /// Somebody has signed in: from here on only what is not complete counts, and what is kept.
     pub(crate) fn signed_in(&self) {
         let mut state = self.0.lock();
         state.unsigned = None;
-        state.memory.set(0);
+        // What was kept before has counted until now, so there is enough.
+        state.takes();
+    }
+
+    /// So many bytes of messages are kept until they can be handled; false when there is no memory for them.
+    pub(crate) fn keeps(&self, bytes: usize) -> bool {
+        let mut state = self.0.lock();
+        state.kept = bytes;
+        state.takes()
     }
 
     /// A request has been read.
@@ -156,6 +187,8 @@ impl Line {
         let mut state = self.0.lock();
         if matches!(state.at, At::Request) {
             state.at = At::Idle(Instant::now());
+            state.bytes = 0;
+            state.takes();
         }
     }
 
@@ -168,6 +201,7 @@ impl Line {
         if is_bare {
             state.at = At::Socket(Frames::default());
             state.bytes = 0;
+            state.takes();
         }
         is_bare
     }
@@ -182,6 +216,16 @@ impl Line {
         self.0.lock().heard
     }
 
+    /// When the other side took something last.
+    pub(crate) fn sent_at(&self) -> Instant {
+        self.0.lock().sent_at
+    }
+
+    /// Bytes it took.
+    pub(crate) fn sent_bytes(&self) -> u64 {
+        self.0.lock().sent_bytes
+    }
+
     /// Why it was given up, if it was.
     pub(crate) fn fault(&self) -> Option<Fault> {
         self.0.lock().fault
@@ -193,34 +237,37 @@ impl Line {
         state.heard = now;
         state.bytes += bytes.len();
         let state = &mut *state;
-        match &mut state.at {
+        let followed = match &mut state.at {
             At::Socket(frames) => {
-                let followed = frames.follow(bytes, now);
-                let held = match &mut state.unsigned {
-                    Some(all) => {
-                        *all += bytes.len();
-                        *all
-                    }
-                    None => usize::try_from(frames.bytes).unwrap_or(usize::MAX),
-                };
-                state.fault = if !followed {
-                    Some(Fault::Pieces)
-                } else if !state.memory.set(held.saturating_sub(limits::UNFINISHED_FREE)) {
-                    Some(Fault::NoMemory)
-                } else {
-                    None
-                };
-                return state.fault.map_or(Ok(()), Err);
+                if let Some(all) = &mut state.unsigned {
+                    *all += bytes.len();
+                }
+                frames.follow(bytes, now)
             }
-            At::Idle(_) => state.at = At::Head(now),
-            At::Head(_) | At::Request => {}
-        }
-        state.request.follow(bytes);
-        Ok(())
+            at => {
+                if matches!(at, At::Idle(_)) {
+                    *at = At::Head(now);
+                }
+                state.request.follow(bytes);
+                true
+            }
+        };
+        state.fault = if !followed {
+            Some(Fault::Pieces)
+        } else if !state.takes() {
+            Some(Fault::NoMemory)
+        } else {
+            None
+        };
+        state.fault.map_or(Ok(()), Err)
     }
 
-    fn sent(&self) {
+    fn sent(&self, bytes: usize) {
         let mut state = self.0.lock();
+        if bytes > 0 {
+            state.sent_at = Instant::now();
+            state.sent_bytes += bytes as u64;
+        }
         state.request = Head::default();
         if let At::Idle(since) = &mut state.at {
             *since = Instant::now();
@@ -420,7 +467,7 @@ impl<S: Unpin, P: Unpin> Watched<S, P> {
         match wrote {
             Poll::Ready(wrote) => {
                 self.writing = None;
-                self.line.sent();
+                self.line.sent(*wrote.as_ref().unwrap_or(&0));
                 Poll::Ready(wrote)
             }
             Poll::Pending if self.line.is_socket() => Poll::Pending,
@@ -534,6 +581,24 @@ mod tests {
         // Nobody looked for a while, which is not the other side's fault.
         let later = start + second * 500;
         assert_eq!(frames.deadline(second * 60, later), Some(later + second * 10));
+    }
+
+    #[test]
+    fn a_body_takes_memory_until_it_is_answered() {
+        let memory = Arc::new(AtomicUsize::new(100_000));
+        let (one, other) = (Line::new(&memory), Line::new(&memory));
+        for line in [&one, &other] {
+            line.received(b"POST / HTTP/1.1\r\n\r\n").unwrap();
+            line.asked();
+        }
+        let chunk = vec![7; limits::UNFINISHED_FREE];
+        one.received(&chunk).unwrap();
+        one.received(&chunk).unwrap();
+        other.received(&chunk).unwrap();
+        assert_eq!(other.received(&chunk), Err(Fault::NoMemory));
+        one.answered();
+        drop(other);
+        assert_eq!(memory.load(Ordering::Relaxed), 100_000, "all is given back");
     }
 
     #[test]

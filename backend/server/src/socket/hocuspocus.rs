@@ -63,7 +63,7 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
     let outbox = Outbox::new();
     let (notes, mut noted) = mpsc::channel(NOTES);
     let pings = UnderstandsPings::default();
-    let writer = Writer::start(sink, &outbox, notes, pings.clone(), &state);
+    let writer = Writer::start(sink, &outbox, &opened.line, notes, pings.clone(), &state);
     let ended = CancellationToken::new();
     let mut pace = Pace::new(&state.pace);
     pace.share(state.rates.flow_of_address(opened.address));
@@ -361,7 +361,7 @@ impl Connection {
         };
         match checked.await {
             Ok(access) => {
-                let scope = super::scope_at(&access, open.target);
+                let scope = super::scope_in(open.seat.guard.room(), &access, open.target);
                 if super::target_is_text(open.target) {
                     // The token may be a weaker or stronger one than before, and the role another.
                     open.seat.guard.limit(scope_of(access.caller.limit())).await;

@@ -66,7 +66,7 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened, address: &str
         Ok(mut seated) => {
             opened.line.signed_in();
             let (notes, mut noted) = mpsc::channel(NOTES);
-            let writer = Writer::start(sink, &outbox, notes, Nobody, &state);
+            let writer = Writer::start(sink, &outbox, &opened.line, notes, Nobody, &state);
             let end = read(&mut stream, &outbox, &opened.line, &mut noted, &mut seated, &state).await;
             // The room is told before the goodbye, which may take its time.
             drop((seated, noted));
@@ -118,6 +118,8 @@ async fn read(
     let Seated { seat, pace, ended, .. } = seated;
     let silence = state.times.silence;
     let mut heard = Instant::now();
+    // What is still to be said of a frame with several messages.
+    let mut rest = Bytes::new();
     loop {
         tokio::select! {
             biased;
@@ -132,57 +134,61 @@ async fn read(
                 }
                 Some(Note::Detached { code, .. }) => return close_code(code).into(),
             },
-            received = super::receive(stream, outbox, line, pace.until()) => {
+            () = super::may_read(outbox, pace.until()), if !rest.is_empty() => {
                 heard = Instant::now();
-                match received {
-                    Received::Frame(frame) => {
-                        if let Err(end) = say_all(&frame, line, seat, pace).await {
-                            return end;
-                        }
-                    }
-                    Received::Life => if let Err(end) = pace.frame(line.take_bytes()) {
-                        return end;
+                match pace.another() {
+                    Ok(()) => match say_first(&rest, seat, pace).await {
+                        Ok(left) => rest = left,
+                        Err(end) => return end,
                     },
-                    Received::End(end) => return end,
+                    Err(end) => return end,
+                }
+            }
+            received = super::receive(stream, outbox, line, pace.until()), if rest.is_empty() => {
+                heard = Instant::now();
+                let charged = pace.frame(line.take_bytes());
+                match (received, charged) {
+                    (Received::End(end), _) | (_, Err(end)) => return end,
+                    (Received::Life, Ok(())) => {}
+                    (Received::Frame(frame), Ok(())) => match say_first(&frame, seat, pace).await {
+                        Ok(left) => rest = left,
+                        Err(end) => return end,
+                    },
                 }
             }
             () = tokio::time::sleep_until(heard.max(pace.until()) + silence) => {
-                // Something may be on its way, only not complete; how long that may take is up to the line.
-                if line.heard() <= heard {
-                    return CloseCode::Silent.into();
+                match super::last_sign(outbox, line, heard) {
+                    Some(sign) => heard = sign,
+                    None => return CloseCode::Silent.into(),
                 }
-                heard = line.heard();
             }
         }
     }
 }
 
-/// Passes every message of a frame to the room, in order.
-async fn say_all(frame: &Bytes, line: &Line, seat: &Seat, pace: &mut Pace) -> Result<(), End> {
-    pace.frame(line.take_bytes())?;
+/// Passes the first message of a frame to the room, and gives back what follows it.
+///
+/// The next one waits until the answers to those before it were taken, as if it had come in a frame of its own.
+async fn say_first(frame: &Bytes, seat: &Seat, pace: &mut Pace) -> Result<Bytes, End> {
     let mut reader = Reader::new(frame);
-    loop {
-        let said = Said::read(&mut reader).map_err(|_| CloseCode::BadFrame)?;
-        let own = |payload: &[u8]| frame.slice_ref(payload);
-        let message = match said {
-            Said::Sync(SyncMessage::Step1(have)) => PeerMessage::Step1(own(have)),
-            Said::Sync(SyncMessage::Step2(update)) => PeerMessage::Step2(own(update)),
-            Said::Sync(SyncMessage::Update(update)) if update.len() > limits::UPDATE_BYTES => {
-                return Err(CloseCode::TooLarge.into());
-            }
-            Said::Sync(SyncMessage::Update(update)) => PeerMessage::Update(own(update)),
-            Said::Awareness(presence) => {
-                pace.presence()?;
-                PeerMessage::Presence(own(presence))
-            }
-            Said::QueryAwareness => PeerMessage::QueryPresence,
-        };
-        seat.guard.say(message).await.map_err(|_| CloseCode::Internal)?;
-        if reader.is_empty() {
-            return Ok(());
+    let said = Said::read(&mut reader).map_err(|_| CloseCode::BadFrame)?;
+    let own = |payload: &[u8]| frame.slice_ref(payload);
+    let message = match said {
+        Said::Sync(SyncMessage::Step1(have)) => PeerMessage::Step1(own(have)),
+        Said::Sync(SyncMessage::Step2(update)) => PeerMessage::Step2(own(update)),
+        Said::Sync(SyncMessage::Update(update)) if update.len() > limits::UPDATE_BYTES => {
+            return Err(CloseCode::TooLarge.into());
         }
-        pace.another()?;
-    }
+        Said::Sync(SyncMessage::Update(update)) => PeerMessage::Update(own(update)),
+        Said::Awareness(presence) => {
+            pace.presence()?;
+            PeerMessage::Presence(own(presence))
+        }
+        Said::QueryAwareness => PeerMessage::QueryPresence,
+    };
+    let left = own(reader.rest());
+    seat.guard.say(message).await.map_err(|_| CloseCode::Internal)?;
+    Ok(left)
 }
 
 #[cfg(test)]

@@ -6,9 +6,9 @@ use ensemble_protocol::limits;
 use ensemble_protocol::sync::SyncMessage;
 use futures_util::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
-use crate::support::{Api, Socket, TestServer, soon, status};
+use crate::support::{Api, Heard, Socket, TestServer, soon, status};
 
 /// A connection that speaks byte by byte.
 struct Raw(TcpStream);
@@ -20,7 +20,19 @@ impl Raw {
 
     /// Asks for a WebSocket, is given it, and goes on as before.
     async fn websocket(server: &TestServer, path: &str) -> Self {
-        let mut raw = Self::open(server).await;
+        Self::open(server).await.upgraded(path).await
+    }
+
+    /// As [`Raw::websocket`], on a line that holds little on its way.
+    async fn narrow_websocket(server: &TestServer, path: &str) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_recv_buffer_size(32 * 1024).unwrap();
+        let address = server.url.strip_prefix("http://").unwrap().parse().unwrap();
+        Self(socket.connect(address).await.unwrap()).upgraded(path).await
+    }
+
+    async fn upgraded(self, path: &str) -> Self {
+        let mut raw = self;
         raw.say(&upgrade(path)).await;
         let mut answer = Vec::new();
         while !answer.ends_with(b"\r\n\r\n") {
@@ -379,6 +391,38 @@ async fn what_is_not_complete_takes_bounded_memory() {
             }
             // A socket that was closed for it keeps what it has for a moment, so that its code arrives.
             tokio::time::sleep(Duration::from_secs(3)).await;
+        }
+    })
+    .await;
+    calm.goes_on().await;
+}
+
+/// [S7] Whoever takes slowly what they are sent is let in, however long it takes; whoever takes nothing is let go.
+#[tokio::test]
+async fn a_slow_line_is_no_dead_one() {
+    let unread = Duration::from_secs(1);
+    let server = TestServer::with(|config| config.limits.sockets.unread = unread).await;
+    let mut calm = Calm::at(&server).await;
+    // More than the buffers of both ends hold.
+    let text = "€".repeat(1_900_000);
+    let id = calm.ada.document(&calm.project, "large.txt", &text).await;
+    let path = format!("/sync/{}/{id}?token={}", calm.project, calm.ada.token());
+    let mut slow = Raw::narrow_websocket(&server, &path).await;
+    assert!(slow.frame(0x82, &[0, 0, 1, 0]).await);
+    let (mut taken, mut chunk) = (0, vec![0; 64 * 1024]);
+    while taken < text.len() {
+        let more = soon("more of the text", slow.0.read(&mut chunk)).await.unwrap_or(0);
+        assert!(more > 0, "it was let go after {taken} bytes");
+        taken += more;
+        tokio::time::sleep(Duration::from_millis(30)).await;
+    }
+    calm.goes_on().await;
+
+    let mut dead = Raw::narrow_websocket(&server, &path).await;
+    assert!(dead.frame(0x82, &[0, 0, 1, 0]).await);
+    soon("it to be let go", async {
+        while dead.frame(0x89, b"").await {
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
     })
     .await;

@@ -33,6 +33,26 @@ async fn who_sends_too_fast_is_slowed_down_and_loses_nothing() {
     assert_eq!(ada.text(&project, &id).await, "x".repeat(60));
 }
 
+/// [S24] Many messages in one frame are no faster than as many frames.
+#[tokio::test]
+async fn many_messages_in_a_frame_are_slowed_down_too() {
+    let slow = Rate { per_second: 10.0, burst: 5.0 };
+    let server = TestServer::with(|config| config.limits.pace.frames = slow).await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", "").await;
+    let path = format!("/sync/{project}/{id}?token={}", ada.token());
+    let mut plain = Socket::open(&server.url, &path, &[]).await.unwrap();
+    // An answer with nothing new, presence about nobody again and again, and an update in the end.
+    let mut frame = vec![0, 1, 2, 0, 0];
+    frame.extend([1, 1, 0].repeat(60));
+    SyncMessage::Update(&crate::support::Replica::new().insert(0, "late")).write(&mut frame);
+    plain.send(frame).await;
+    let mut socket = ada.socket().await;
+    let text = socket.join(&format!("{project}/{id}"), ada.token()).await;
+    assert_eq!(text.text(), "", "it is still on its way");
+    crate::support::soon("the update", async { while ada.text(&project, &id).await != "late" {} }).await;
+}
+
 /// [S24] A socket that goes on and on is closed so that its client may come back.
 #[tokio::test]
 async fn who_goes_on_sending_too_fast_is_closed() {
