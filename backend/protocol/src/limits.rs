@@ -144,12 +144,16 @@ pub const UNREAD_BYTES_PER_SECOND: u64 = 1024;
 pub const SILENCE_LIMIT: Duration = Duration::from_mins(1);
 /// A socket carries a frame at least this often, since browsers do not show pings to programs.
 pub const KEEP_ALIVE: Duration = Duration::from_secs(15);
-/// A new socket that has not authenticated for any document after so long is closed.
+/// A new socket that has not authenticated for any document after so long is closed, and a document it says
+/// something about without authenticating for it is refused.
 pub const SIGN_IN_LIMIT: Duration = Duration::from_mins(1);
 /// Documents one socket may have open or be asking for.
 pub const DOCUMENTS_PER_SOCKET: usize = 100;
 /// Frames for one address that wait for its authentication.
 pub const PENDING_FRAMES: usize = 1000;
+/// Refused sign-ins on a socket nobody has signed in on, after which it is closed: every document a page may have
+/// open, asked for once with a token that is not good any more.
+pub const SIGN_IN_REFUSALS: usize = DOCUMENTS_PER_SOCKET;
 /// Bytes of frames on one socket that wait for authentication.
 pub const PENDING_BYTES: usize = 9 * 1024 * 1024;
 /// Bytes of a WebSocket's read buffer: the default of 128 KiB would make idle sockets dear.
@@ -288,10 +292,11 @@ pub const IDLE_CONNECTION: Duration = Duration::from_secs(75);
 pub const MESSAGE_PIECES: usize = 4096;
 /// How long one WebSocket message may take, besides what its bytes buy.
 pub const MESSAGE_TIME: Duration = Duration::from_mins(1);
-/// Bytes of messages that are not complete, and of sockets nobody has signed in on, over all sockets: thousands of
-/// sockets with the largest message almost sent would take all memory there is.
+/// Bytes of messages and request bodies that are not complete, of sockets nobody has signed in on, and of messages
+/// that wait for a sign-in, over all connections: thousands of sockets with the largest message almost sent would
+/// take all memory there is.
 pub const UNFINISHED_BYTES: usize = 512 * 1024 * 1024;
-/// Bytes of these that each socket has for itself: what people type is much smaller, and always gets through.
+/// Bytes of these that each connection has for itself: what people type is much smaller, and always gets through.
 pub const UNFINISHED_FREE: usize = 64 * 1024;
 /// How fast a WebSocket message has to come in the long run: what hours offline left fits through a bad phone line.
 pub const MESSAGE_BYTES_PER_SECOND: u64 = 16 * 1024;

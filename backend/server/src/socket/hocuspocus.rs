@@ -5,9 +5,10 @@
 //! close and a new token among them; so attaching and detaching in quick succession does what was asked, in
 //! the order it was asked. A refusal is about one address; the socket and the others live on. Stock clients
 //! keep sending to an address that was refused or closed, so it is remembered and those frames are dropped until
-//! a new token comes.
+//! a new token comes. An address for which no token comes in time is refused.
 
 mod attach;
+mod waiting;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
@@ -31,7 +32,11 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, debug, info_span};
 
 use self::attach::{Open, SigningIn, attach, check_name};
-use super::{End, KeepAlive, NOTES, Note, Opened, Pace, Received, Target, UnderstandsPings, Upgrade, Writer};
+use self::waiting::kept_bytes;
+use super::{
+    ClientAddress, End, KeepAlive, NOTES, Note, Opened, Pace, Received, Target, UnderstandsPings, Upgrade,
+    Writer,
+};
 use crate::access::{self, scope_of};
 use crate::commands::rpc;
 use crate::connections::Line;
@@ -80,8 +85,10 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
         joining: FuturesUnordered::new(),
         calls: FuturesUnordered::new(),
         signed_in: false,
+        refused: 0,
         pace,
         line: opened.line.clone(),
+        client: opened.address,
     };
     let end = connection.read(&mut stream, &mut noted).await;
     // The rooms are told before the goodbye, which may take its time.
@@ -91,14 +98,15 @@ async fn serve(socket: WebSocket, state: AppState, opened: Opened) {
 
 /// What one address is at.
 enum Stage {
-    /// Frames came and no token yet.
-    Waiting,
+    /// Frames came and no token yet, since then.
+    Waiting(Instant),
     /// A token is being looked at, or the room opened.
     Joining,
     /// In the room.
     Open(Box<Open>),
 }
 
+/// What is known of an address.
 struct Attachment {
     stage: Stage,
     /// Frames that wait for the address to be open, in order.
@@ -127,8 +135,12 @@ struct Connection {
     joining: FuturesUnordered<BoxFuture<'static, Joined>>,
     calls: FuturesUnordered<BoxFuture<'static, Called>>,
     signed_in: bool,
+    /// How often somebody was refused before anybody signed in.
+    refused: usize,
     pace: Pace,
     line: Line,
+    /// Where the socket comes from.
+    client: ClientAddress,
     /// The session that opened it has ended.
     ended: CancellationToken,
 }
@@ -142,6 +154,7 @@ impl Connection {
         let sign_in_by = Instant::now() + times.sign_in;
         let mut heard = Instant::now();
         loop {
+            let waits_until = self.waiting_since().min().map(|since| since + times.sign_in);
             let step = tokio::select! {
                 biased;
                 () = stop.cancelled() => return CloseCode::GoingAway.into(),
@@ -169,10 +182,12 @@ impl Connection {
                     }
                 }
                 () = tokio::time::sleep_until(heard.max(self.pace.until()) + times.silence) => {
-                    // Something is on its way, only not complete; how long that may take is up to the line.
-                    let is_silent = line.heard() <= heard;
-                    heard = line.heard();
-                    if is_silent { Err(CloseCode::Silent.into()) } else { Ok(()) }
+                    let sign = super::last_sign(&outbox, &line, heard);
+                    heard = sign.unwrap_or(heard);
+                    sign.map(drop).ok_or_else(|| CloseCode::Silent.into())
+                }
+                () = tokio::time::sleep_until(waits_until.unwrap_or(sign_in_by)), if waits_until.is_some() => {
+                    self.refuse_late(times.sign_in)
                 }
                 () = tokio::time::sleep_until(sign_in_by), if !self.signed_in => Err(CloseCode::NotSignedIn.into()),
             };
@@ -209,12 +224,12 @@ impl Connection {
         };
         match &attachment.stage {
             Stage::Open(_) => self.hear_open(address, message, frame).await,
-            Stage::Waiting if matches!(message, ClientMessage::Auth { .. }) => {
+            Stage::Waiting(_) if matches!(message, ClientMessage::Auth { .. }) => {
                 attachment.stage = Stage::Joining;
                 self.start_joining(address, message);
                 Ok(())
             }
-            Stage::Waiting | Stage::Joining => self.keep_for_later(address, frame),
+            Stage::Waiting(_) | Stage::Joining => self.keep_for_later(address, frame),
         }
     }
 
@@ -225,15 +240,13 @@ impl Connection {
             return Ok(());
         }
         if let Err(error) = check_name(address) {
-            self.refuse(&Arc::from(address), &error);
-            return Ok(());
+            return self.refuse(&Arc::from(address), &error);
         }
         if self.addresses.len() >= self.state.documents.per_socket {
             let error = ApiError::new(ErrorCode::RateLimited, "too many documents on one connection");
-            self.refuse(&Arc::from(address), &error);
-            return Ok(());
+            return self.refuse(&Arc::from(address), &error);
         }
-        let stage = if is_auth { Stage::Joining } else { Stage::Waiting };
+        let stage = if is_auth { Stage::Joining } else { Stage::Waiting(Instant::now()) };
         self.addresses.insert(Arc::from(address), Attachment { stage, queue: VecDeque::new() });
         self.closed.retain(|closed| **closed != *address);
         if is_auth {
@@ -244,24 +257,18 @@ impl Connection {
         }
     }
 
-    fn keep_for_later(&mut self, address: &str, frame: &Bytes) -> Result<(), End> {
-        let Some(attachment) = self.addresses.get_mut(address) else { return Ok(()) };
-        // A copy: keeping the frame itself would keep the whole read buffer it is a part of.
-        attachment.queue.push_back(Bytes::copy_from_slice(frame));
-        self.waiting_bytes += frame.len();
-        if attachment.queue.len() > limits::PENDING_FRAMES || self.waiting_bytes > limits::PENDING_BYTES {
-            return Err(CloseCode::TooMany.into());
-        }
-        Ok(())
-    }
-
     fn start_joining(&mut self, address: &str, message: ClientMessage<'_>) {
         let ClientMessage::Auth { token, version } = message else { return };
         self.note_version(version);
         let (state, signing_in, outbox) = (self.state.clone(), self.signing_in.clone(), self.outbox.clone());
         let (address, token): (Arc<str>, String) = (Arc::from(address), token.to_owned());
+        // Each sign-in counts like a request, before anything is looked up for it.
+        let counted = self.state.rates.check_address(self.client);
         self.joining.push(Box::pin(async move {
-            let outcome = attach(&state, &signing_in, &outbox, &address, &token).await;
+            let outcome = match counted {
+                Ok(()) => attach(&state, &signing_in, &outbox, &address, &token).await,
+                Err(error) => Err(error),
+            };
             Joined { address, outcome }
         }));
     }
@@ -274,12 +281,12 @@ impl Connection {
         }
     }
 
-    /// An address is open, or refused. Then what was said meanwhile is handled, in order.
+    /// An address is open, or refused. Then what was said meanwhile is handled, in order, up to where it waits for
+    /// another token.
     async fn joined(&mut self, joined: Joined) -> Result<(), End> {
         let address = joined.address;
         let Some(attachment) = self.addresses.get_mut(&address) else { return Ok(()) };
-        let queue = std::mem::take(&mut attachment.queue);
-        self.waiting_bytes -= queue.iter().map(Bytes::len).sum::<usize>();
+        let mut queue = std::mem::take(&mut attachment.queue);
         match joined.outcome {
             // It closed before its note could find the address; what is made of it afresh is a new connection's.
             Ok(open) if open.seat.guard.room().is_closed() => return Err(CloseCode::Internal.into()),
@@ -292,11 +299,18 @@ impl Connection {
             }
             Err(error) => {
                 self.addresses.remove(&address);
-                self.refuse(&address, &error);
+                self.refuse(&address, &error)?;
             }
         }
-        for frame in queue {
+        while let Some(frame) = queue.pop_front() {
+            self.keep_less(kept_bytes(&frame));
             self.hear(&frame).await?;
+            if let Some(Attachment { stage: Stage::Waiting(_) | Stage::Joining, queue: later }) =
+                self.addresses.get_mut(&address)
+            {
+                // The rest goes on waiting as it is.
+                later.append(&mut queue);
+            }
         }
         Ok(())
     }
@@ -353,6 +367,7 @@ impl Connection {
         };
         let project = open.access.project.id;
         let checked = async {
+            self.state.rates.check_address(self.client)?;
             let caller = self.signing_in.caller(token).await?;
             if caller.member.id != open.access.caller.member.id {
                 return Err(ApiError::new(ErrorCode::NoAccess, "this token is somebody else's"));
@@ -375,7 +390,7 @@ impl Connection {
             }
             Err(error) => {
                 self.forget(address);
-                self.refuse(&Arc::from(address), &error);
+                self.refuse(&Arc::from(address), &error)?;
             }
         }
         Ok(())
@@ -455,11 +470,18 @@ impl Connection {
         self.remember_closed(Arc::from(address));
     }
 
-    /// Does not let a client in at an address.
-    fn refuse(&mut self, address: &Arc<str>, error: &ApiError) {
+    /// Does not let a client in at an address. A socket nobody has signed in on is not heard without end.
+    fn refuse(&mut self, address: &Arc<str>, error: &ApiError) -> Result<(), End> {
         error.log(&super::request_id(&self.state));
         self.outbox.send(wire::denied_frame(address, error.code.as_str()));
         self.remember_closed(address.clone());
+        if !self.signed_in {
+            self.refused += 1;
+            if self.refused > limits::SIGN_IN_REFUSALS {
+                return Err(CloseCode::TooMany.into());
+            }
+        }
+        Ok(())
     }
 
     /// Leaves the room of an address.

@@ -397,6 +397,59 @@ async fn what_is_not_complete_takes_bounded_memory() {
     calm.goes_on().await;
 }
 
+/// Everything a socket said was heard when its ping is answered.
+async fn heard_out(socket: &mut Socket) {
+    socket.send(vec![9]).await;
+    while socket.hear().await.1 != Heard::Pong {}
+}
+
+/// [S27] What waits for a sign-in takes bounded memory over all sockets, also on those somebody has signed in on; it
+/// is given back when it need not wait any more.
+#[tokio::test]
+async fn what_waits_for_a_sign_in_takes_bounded_memory() {
+    let server = TestServer::with(|config| config.limits.connections.unfinished_bytes = 1_000_000).await;
+    let mut calm = Calm::at(&server).await;
+    let other = format!("{}\0other", calm.project);
+    let large = vec![7; 100_000];
+    let mut first = calm.ada.socket().await;
+    first.join(&calm.project, calm.ada.token()).await;
+    for _ in 0..6 {
+        first.sync(&other, SyncMessage::Update(&large)).await;
+    }
+    heard_out(&mut first).await;
+    let mut second = calm.ada.socket().await;
+    second.join(&calm.project, calm.ada.token()).await;
+    for _ in 0..6 {
+        second.sync(&other, SyncMessage::Update(&large)).await;
+    }
+    second.expect_close(4529).await;
+    calm.goes_on().await;
+
+    // The first says who it is; then nothing waits any more, and there is room for another.
+    first.attach(&other, calm.ada.token()).await.unwrap();
+    heard_out(&mut first).await;
+    let mut third = calm.ada.socket().await;
+    third.join(&calm.project, calm.ada.token()).await;
+    for _ in 0..6 {
+        third.sync(&other, SyncMessage::Update(&large)).await;
+    }
+    heard_out(&mut third).await;
+    calm.goes_on().await;
+}
+
+/// [S28] An address for which no token comes is refused in the end; what else is open on the socket goes on.
+#[tokio::test]
+async fn an_address_nobody_signs_in_for_is_refused() {
+    let server = TestServer::with(|config| config.limits.sockets.sign_in = Duration::from_millis(400)).await;
+    let mut calm = Calm::at(&server).await;
+    let other = format!("{}\0other", calm.project);
+    calm.socket.sync(&other, SyncMessage::Step1(&[0])).await;
+    let denied = |heard: &Heard| if let Heard::Denied(why) = heard { Some(why.clone()) } else { None };
+    assert_eq!(calm.socket.wait_for(&other, denied).await, "not_signed_in");
+    calm.goes_on().await;
+    assert!(calm.socket.attach(&other, calm.ada.token()).await.is_ok(), "it may sign in later");
+}
+
 /// [S7] Whoever takes slowly what they are sent is let in, however long it takes; whoever takes nothing is let go.
 #[tokio::test]
 async fn a_slow_line_is_no_dead_one() {

@@ -260,6 +260,60 @@ async fn too_many_frames_before_the_sign_in_close_the_socket() {
     socket.expect_close(4529).await;
 }
 
+/// [S28] A socket on which nobody signs in is refused so often and then closed; a client that comes back is told the
+/// same as before, and a socket somebody has signed in on lives on.
+#[tokio::test]
+async fn who_is_refused_again_and_again_is_closed() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let refused = Err("not_signed_in".to_owned());
+    let mut socket = server.stranger().socket().await;
+    for _ in 0..limits::SIGN_IN_REFUSALS {
+        assert_eq!(socket.attach(&project, "ens_none").await, refused);
+    }
+    socket.auth(&project, "ens_none").await;
+    socket.expect_close(4529).await;
+
+    let mut again = ada.socket().await;
+    assert_eq!(again.attach(&project, "ens_none").await, refused);
+    again.join(&project, ada.token()).await;
+    let other = format!("{project}\0other");
+    for _ in 0..=limits::SIGN_IN_REFUSALS {
+        assert_eq!(again.attach(&other, "ens_none").await, refused);
+    }
+    assert!(again.attach(&other, ada.token()).await.is_ok());
+}
+
+/// [S12] What waits behind a sign-in that is refused is heard in order, up to the next one.
+#[tokio::test]
+async fn what_waits_behind_a_refusal_is_heard_in_order() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let mut socket = ada.socket().await;
+    for _ in 0..20 {
+        socket.auth(&project, "ens_none").await;
+        socket.sync(&project, SyncMessage::Step1(&[0])).await;
+    }
+    for _ in 0..2 {
+        socket.auth(&project, ada.token()).await;
+        socket.sync(&project, SyncMessage::Step1(&[0])).await;
+        socket.detach(&project).await;
+        socket.auth(&project, "ens_none").await;
+    }
+    // What the room tells comes by itself, so only how often is certain.
+    let (mut answered, mut told) = (Vec::new(), 0);
+    while answered.len() < 24 || told < 2 {
+        match socket.hear().await.1 {
+            Heard::Denied(_) => answered.push("denied"),
+            Heard::Authenticated(_) => answered.push("let in"),
+            Heard::Step2(_) => told += 1,
+            _ => {}
+        }
+    }
+    let expected = [&["denied"; 20][..], &["let in", "denied"].repeat(2)].concat();
+    assert_eq!((answered, told), (expected, 2));
+}
+
 #[tokio::test]
 async fn more_documents_than_fit_on_a_socket_are_denied() {
     let server = TestServer::start().await;

@@ -53,6 +53,27 @@ async fn many_messages_in_a_frame_are_slowed_down_too() {
     crate::support::soon("the update", async { while ada.text(&project, &id).await != "late" {} }).await;
 }
 
+/// [A15] Signing in on a socket counts as a request, whatever comes of it; others go on.
+#[tokio::test]
+async fn sign_ins_on_sockets_are_counted() {
+    let server = TestServer::with(|config| {
+        config.limits.requests.proxies = 1;
+        config.limits.requests.all.address = Rate { per_second: 0.001, burst: 30.0 };
+    })
+    .await;
+    let (ada, project) = server.project().await;
+    let from = |address: &str| [("x-forwarded-for", address.to_owned())];
+    let mut guessing = Socket::open(&server.url, "/sync", &from("203.0.113.1")).await.unwrap();
+    let mut guesses = 0;
+    while guessing.attach(&project, "ens_none").await == Err("not_signed_in".into()) {
+        guesses += 1;
+        assert!(guesses <= 30, "it may guess for ever");
+    }
+    assert_eq!(guessing.attach(&project, ada.token()).await, Err("rate_limited".into()));
+    let mut other = Socket::open(&server.url, "/sync", &from("203.0.113.2")).await.unwrap();
+    other.join(&project, ada.token()).await;
+}
+
 /// [S24] A socket that goes on and on is closed so that its client may come back.
 #[tokio::test]
 async fn who_goes_on_sending_too_fast_is_closed() {
