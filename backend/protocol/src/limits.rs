@@ -303,6 +303,11 @@ pub const MESSAGE_BYTES_PER_SECOND: u64 = 16 * 1024;
 
 /// Bytes of an HTTP request body.
 pub const BODY_BYTES: usize = 8 * 1024 * 1024;
+/// Bytes of the body of a request about a turn: the longest prompt with every character escaped, or the hunks of
+/// the largest patch.
+pub const TURN_BODY_BYTES: usize = 512 * 1024;
+/// Bytes of the body of any other request: some names and a secret. Strangers may send it.
+pub const SMALL_BODY_BYTES: usize = 16 * 1024;
 /// How long an HTTP request may take.
 pub const REQUEST_TIME: Duration = Duration::from_secs(30);
 /// How long a socket ticket may be presented for the first time.

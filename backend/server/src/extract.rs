@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use crate::access::{self, Access, Action};
 use crate::auth::{Caller, not_signed_in};
 use crate::error::ApiError;
+use crate::rates::{Address, Kinds, Requests};
 use crate::state::AppState;
 
 /// Whoever is calling, signed in or not.
@@ -38,6 +39,51 @@ impl FromRequestParts<AppState> for Caller {
     async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
         let MaybeCaller(caller) = MaybeCaller::from_request_parts(parts, state).await?;
         caller.ok_or_else(|| not_signed_in("sign in first: join by a link, or send a bearer token"))
+    }
+}
+
+/// A kind of request with rates of its own.
+pub(crate) trait Kind: Send + Sync {
+    /// Its rates.
+    fn rates(kinds: &Kinds) -> &Requests;
+}
+
+/// Joining by a link.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Joining;
+
+impl Kind for Joining {
+    fn rates(kinds: &Kinds) -> &Requests {
+        &kinds.joins
+    }
+}
+
+/// Making a project.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct MakingProject;
+
+impl Kind for MakingProject {
+    fn rates(kinds: &Kinds) -> &Requests {
+        &kinds.projects
+    }
+}
+
+/// Whoever is calling, signed in or not, within the rates of this kind of request: counted before the body is read.
+#[derive(Debug, Clone)]
+pub(crate) struct Counted<K> {
+    /// Who.
+    pub(crate) caller: Option<Caller>,
+    kind: PhantomData<K>,
+}
+
+impl<K: Kind> FromRequestParts<AppState> for Counted<K> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AppState) -> Result<Self, ApiError> {
+        let address = Address::from_request_parts(parts, state).await?;
+        let MaybeCaller(caller) = MaybeCaller::from_request_parts(parts, state).await?;
+        K::rates(&state.rates.kinds).check(address, caller.as_ref().map(|caller| caller.member.id))?;
+        Ok(Self { caller, kind: PhantomData })
     }
 }
 

@@ -60,12 +60,25 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(at::tokens::list))
         .routes(routes!(at::tokens::end))
         .routes(routes!(at::join::join))
-        .routes(routes!(at::documents::list, at::documents::create))
+        .merge(texts().layer(DefaultBodyLimit::max(limits::BODY_BYTES)))
         .routes(routes!(at::documents::rename, at::documents::delete))
         .routes(routes!(at::documents::text))
+        .routes(routes!(at::documents::attribution))
+        .merge(turns().layer(DefaultBodyLimit::max(limits::TURN_BODY_BYTES)))
+        .routes(routes!(at::tickets::create))
+}
+
+/// Routes whose bodies bring text.
+fn texts() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
+        .routes(routes!(at::documents::list, at::documents::create))
         .routes(routes!(at::edits::patch))
         .routes(routes!(at::edits::replace))
-        .routes(routes!(at::documents::attribution))
+}
+
+/// Routes whose bodies are prompts and lists of hunks.
+fn turns() -> OpenApiRouter<AppState> {
+    OpenApiRouter::new()
         .routes(routes!(at::turns::list, at::turns::start))
         .routes(routes!(at::turns::show))
         .routes(routes!(at::turns::interrupt))
@@ -74,7 +87,6 @@ fn api() -> OpenApiRouter<AppState> {
         .routes(routes!(at::turns::changes))
         .routes(routes!(at::turns::accept_agent))
         .routes(routes!(at::turns::reject_agent))
-        .routes(routes!(at::tickets::create))
 }
 
 /// The description of the HTTP API, made from the code that serves it.
@@ -92,7 +104,8 @@ pub(crate) fn router(state: AppState) -> Router {
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(state.clone(), same_site))
         .layer(from_fn(explain))
-        .layer(DefaultBodyLimit::max(limits::BODY_BYTES))
+        // Routes that take more say so themselves.
+        .layer(DefaultBodyLimit::max(limits::SMALL_BODY_BYTES))
         .layer(from_fn_with_state(state.clone(), count))
         .layer(from_fn_with_state(state.clone(), secure))
         .layer(from_fn_with_state(state.clone(), observe))

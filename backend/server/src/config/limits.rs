@@ -66,7 +66,7 @@ keys! {
     "sockets_per_person" "ENSEMBLE_LIMIT_SOCKETS_PER_PERSON" "1000"
         "Sockets of one person at once.";
     "unfinished_bytes" "ENSEMBLE_LIMIT_UNFINISHED_BYTES" "536870912"
-        "Bytes of messages that are not complete or not signed in for, over all sockets.";
+        "Bytes of messages and request bodies that are not complete or not signed in for, over all connections.";
     "documents_per_project" "ENSEMBLE_LIMIT_DOCUMENTS_PER_PROJECT" "5000"
         "Documents in one project.";
     "documents_per_socket" "ENSEMBLE_LIMIT_DOCUMENTS_PER_SOCKET" "100"
@@ -126,7 +126,7 @@ pub struct ConnectionLimits {
     pub per_address: usize,
     /// Sockets at once of one person.
     pub sockets_per_person: usize,
-    /// Bytes of messages that are not complete or not signed in for, over all sockets.
+    /// Bytes of messages and request bodies that are not complete or not signed in for, over all connections.
     pub unfinished_bytes: usize,
     /// How long they may take.
     pub times: ConnectionTimes,

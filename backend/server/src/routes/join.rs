@@ -11,8 +11,7 @@ use ensemble_protocol::rest;
 use super::with_session;
 use crate::commands::{Commands, summary};
 use crate::error::ApiError;
-use crate::extract::{MaybeCaller, ValidJson};
-use crate::rates::{Address, Rates};
+use crate::extract::{Counted, Joining, ValidJson};
 use crate::site::Site;
 
 /// Joins a project by the secret of a link. Who has a cookie stays who they are.
@@ -20,17 +19,15 @@ use crate::site::Site;
     (status = 200, description = "The project, the role in it and a token", body = rest::Joined),
     (status = 403, description = "The token is for one project", body = Problem),
     (status = 410, description = "The link does not work any more", body = Problem),
+    (status = 413, description = "The body is larger than such a request needs", body = Problem),
     (status = 429, description = "Too often; `Retry-After` says when there is room again", body = Problem),
 ))]
 pub(crate) async fn join(
     State(commands): State<Commands>,
     State(site): State<Arc<Site>>,
-    State(rates): State<Rates>,
-    address: Address,
-    MaybeCaller(caller): MaybeCaller,
+    Counted { caller, .. }: Counted<Joining>,
     ValidJson(request): ValidJson<rest::Join>,
 ) -> Result<Response, ApiError> {
-    rates.kinds.joins.check(address, caller.as_ref().map(|caller| caller.member.id))?;
     let entered = commands.join(caller, request).await?;
     let body = rest::Joined {
         project: summary(&entered.project, entered.role),

@@ -14,8 +14,7 @@ use super::with_session;
 use crate::auth::Caller;
 use crate::commands::Commands;
 use crate::error::ApiError;
-use crate::extract::{MaybeCaller, ProjectAccess, Read, ValidJson};
-use crate::rates::{Address, Rates};
+use crate::extract::{Counted, MakingProject, ProjectAccess, Read, ValidJson};
 use crate::site::Site;
 
 /// The projects of the caller, the one joined last first.
@@ -40,13 +39,10 @@ pub(crate) async fn list(
 pub(crate) async fn create(
     State(commands): State<Commands>,
     State(site): State<Arc<Site>>,
-    State(rates): State<Rates>,
-    address: Address,
-    MaybeCaller(caller): MaybeCaller,
+    Counted { caller, .. }: Counted<MakingProject>,
     headers: HeaderMap,
     ValidJson(request): ValidJson<rest::CreateProject>,
 ) -> Result<Response, ApiError> {
-    rates.kinds.projects.check(address, caller.as_ref().map(|caller| caller.member.id))?;
     let made = commands.create_project(caller, request).await?;
     let body = rest::CreatedProject {
         project: crate::commands::summary(&made.entered.project, made.entered.role),

@@ -62,6 +62,29 @@ async fn a_body_over_the_limit_is_refused() {
     ada.post(&format!("/api/v1/projects/{project}/documents"), body).await.expect_problem(413, "too_large");
 }
 
+/// [A15] What is not about text has a small body, and a prompt is taken however it is written.
+#[tokio::test]
+async fn a_body_is_no_larger_than_what_is_asked_needs() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let large = "x".repeat(100_000);
+    for (path, body) in [
+        ("/api/v1/join".to_owned(), json!({"secret": large})),
+        ("/api/v1/projects".to_owned(), json!({"name": large})),
+        (format!("/api/v1/projects/{project}/invites"), json!({"role": large})),
+    ] {
+        ada.post(&path, body).await.expect_problem(413, "too_large");
+    }
+    server.stranger().post("/api/v1/join", json!({"secret": large})).await.expect_problem(413, "too_large");
+    let turns = format!("/api/v1/projects/{project}/turns");
+    let longest = "\\ud83d\\ude00".repeat(ensemble_protocol::limits::PROMPT_CHARS);
+    let request = ada.request(Method::POST, &turns).header("content-type", "application/json");
+    let started = answer(request.body(format!("{{\"prompt\": \"{longest}\"}}"))).await;
+    assert_eq!(started.status.as_u16(), 201, "{}", started.text);
+    let prompt = "x".repeat(ensemble_protocol::limits::TURN_BODY_BYTES);
+    ada.post(&turns, json!({"prompt": prompt})).await.expect_problem(413, "too_large");
+}
+
 /// [A5] A page of another site can use neither a visitor's cookie nor sign a visitor in.
 #[tokio::test]
 async fn pages_of_other_sites_are_kept_out() {

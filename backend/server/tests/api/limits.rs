@@ -74,6 +74,25 @@ async fn sign_ins_on_sockets_are_counted() {
     other.join(&project, ada.token()).await;
 }
 
+/// [A15] Strangers are counted before what they send is read.
+#[tokio::test]
+async fn who_asks_too_often_is_not_read() {
+    let slow = Rate { per_second: 0.001, burst: 1.0 };
+    let server = TestServer::with(|config| {
+        config.limits.requests.joins.address = slow;
+        config.limits.requests.projects.address = slow;
+    })
+    .await;
+    for path in ["/api/v1/join", "/api/v1/projects"] {
+        let nonsense = || {
+            let request = server.stranger().request(reqwest::Method::POST, path);
+            crate::support::answer(request.header("content-type", "application/json").body("{"))
+        };
+        nonsense().await.expect_problem(400, "bad_request");
+        nonsense().await.expect_problem(429, "rate_limited");
+    }
+}
+
 /// [S24] A socket that goes on and on is closed so that its client may come back.
 #[tokio::test]
 async fn who_goes_on_sending_too_fast_is_closed() {
