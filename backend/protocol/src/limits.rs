@@ -321,6 +321,16 @@ pub const SESSION_LIFE: Duration = Duration::from_hours(90 * 24);
 pub const SESSION_MOST: Duration = Duration::from_hours(365 * 24);
 /// How often it is looked whether a session or token has run out that has sockets open.
 pub const EXPIRY_CHECK: Duration = Duration::from_secs(5);
+/// How often it is looked, for every session and token that has sockets open, whether it is still there: it ends its
+/// sockets itself, and whatever that may miss is found here.
+pub const SIGN_IN_RECHECK: Duration = Duration::from_mins(5);
+/// Sessions and tokens looked at in one round for that: ten thousand are through in little more than that time.
+pub const SIGN_IN_RECHECKS: usize = 256;
+/// Sessions that are being noted as used at the same time. Further ones are noted when they are used again.
+pub const SESSIONS_TOUCHED: usize = 256;
+/// How long the answer about the database is good that somebody gets who asks whether the server is ready: anybody
+/// may ask, as often as they like.
+pub const READY_CHECK: Duration = Duration::from_secs(1);
 /// Different sessions and tokens one socket may sign in with.
 pub const SIGN_INS_PER_SOCKET: usize = 32;
 /// Tokens of one person that are listed: the newest.

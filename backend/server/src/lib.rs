@@ -238,6 +238,7 @@ impl Server {
             documents: self.config.limits.documents,
             socket_places: Crowd::new(connections.most, connections.per_address),
         };
+            ready: Arc::default(),
         let http = Tasks::under(&self.hard);
         let connections = Connections {
             proxied: state.rates.is_proxied(),

@@ -13,6 +13,7 @@ use crate::config::{DocumentLimits, SocketRates, SocketTimes};
 use crate::connections::Crowd;
 use crate::lifecycle::Tasks;
 use crate::rates::{Address, Rates};
+use crate::routes::health::Readiness;
 use crate::site::Site;
 
 /// Handles to everything; cheap to clone.
@@ -46,6 +47,8 @@ pub struct AppState {
     pub documents: DocumentLimits,
     /// Places for sockets by address, where connections come from proxies.
     pub(crate) socket_places: Crowd<Address>,
+    /// Whether the database answers.
+    pub(crate) ready: Arc<Readiness>,
 }
 
 macro_rules! parts {
@@ -68,4 +71,5 @@ parts! {
     clock: Arc<dyn Clock>,
     ids: Arc<dyn Ids>,
     rates: Rates,
+    ready: Arc<Readiness>,
 }
