@@ -3,23 +3,26 @@
 //! Secrets are random, opaque and shown once; what is kept is their SHA-256 hash. Tickets live in memory.
 //! What a caller may do is decided in [`access`](crate::access).
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ensemble_protocol::error::ErrorCode;
-use ensemble_protocol::id::{MemberId, ProjectId, Role, SessionId, TokenId};
+use ensemble_protocol::id::{InviteId, MemberId, ProjectId, Role, SessionId, TokenId};
 use ensemble_protocol::limits;
-use ensemble_store::{Change, Clock, Hash, Ids, Member, Store, Token, Write};
+use ensemble_store::{Change, Clock, Hash, Ids, Member, Store, StoreError, Token, Write};
 use http::HeaderMap;
 use http::header::{AUTHORIZATION, COOKIE};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use time::OffsetDateTime;
+use tokio::sync::OwnedMutexGuard;
+use tracing::debug;
 
 use crate::connections::Crowd;
 use crate::error::ApiError;
+use crate::lifecycle::Tasks;
 use crate::sessions::Sockets;
 
 /// How a bearer token begins, so that people and secret scanners know what they found.
@@ -160,8 +163,26 @@ pub struct Auth {
     pub(crate) sockets: Arc<Mutex<Sockets>>,
     /// Places for sockets, by person.
     pub(crate) places: Crowd<MemberId>,
-    /// Lets one person make the first project of a server that is not open.
-    first: Arc<Mutex<Option<Hash>>>,
+    /// The link of the first start.
+    first: Arc<FirstLink>,
+    /// Sessions that are being noted as used.
+    touching: Arc<Mutex<HashSet<SessionId>>>,
+    /// What is written without anybody waiting for it.
+    tasks: Tasks,
+}
+
+/// The link that lets somebody make the first project of a server that is not open.
+///
+/// The answer to whoever opens it may be lost, and nobody else could let them in. So in the first project it is a
+/// link for owners, until somebody was seen: before that, nobody but its owners can be.
+#[derive(Debug, Default)]
+struct FirstLink {
+    /// Printed by this run.
+    printed: Mutex<Option<Hash>>,
+    /// Held while the project is made, so that there is one.
+    making: Arc<tokio::sync::Mutex<()>>,
+    /// It has made the project, and leads there until somebody is seen.
+    open: Mutex<Option<InviteId>>,
 }
 
 impl Auth {
@@ -171,9 +192,19 @@ impl Auth {
         clock: Arc<dyn Clock>,
         ids: Arc<dyn Ids>,
         places: Crowd<MemberId>,
+        tasks: Tasks,
     ) -> Self {
-        let sockets = Arc::default();
-        Self { store, clock, ids, tickets: Arc::default(), sockets, places, first: Arc::default() }
+        Self {
+            store,
+            clock,
+            ids,
+            tickets: Arc::default(),
+            sockets: Arc::default(),
+            places,
+            first: Arc::default(),
+            touching: Arc::default(),
+            tasks,
+        }
     }
 
     /// Who sent this request, by bearer token or else by cookie.
@@ -204,6 +235,7 @@ impl Auth {
         }
         let token = self.store.token_by_hash(hash(token)).await?.ok_or_else(unknown)?;
         let member = self.store.member(token.member).await?.ok_or_else(unknown)?;
+        self.close_first_link();
         let Token { id, name, project, role, .. } = token;
         Ok(Caller { member, credential: Credential::Token { id, name, project, role } })
     }
@@ -214,10 +246,39 @@ impl Auth {
         let now = self.clock.now();
         if now - session.last_seen_at > SESSION_TOUCH {
             let expires_at = (now + limits::SESSION_LIFE).min(session.created_at + limits::SESSION_MOST);
-            let touch = Change::TouchSession { id: session.id, expires_at };
-            self.store.commit(Write::changes([touch])).await?;
+            self.touch(session.id, expires_at);
         }
+        self.close_first_link();
         Ok(Some(Caller { member, credential: Credential::Session(session.id) }))
+    }
+
+    /// Notes that a session was used. Nobody waits for it: while nothing can be written, people read on.
+    fn touch(&self, id: SessionId, expires_at: OffsetDateTime) {
+        {
+            let mut touching = self.touching.lock();
+            if touching.len() >= limits::SESSIONS_TOUCHED || !touching.insert(id) {
+                return;
+            }
+        }
+        let touching = self.touching.clone();
+        let written = self.write_unattended(Change::TouchSession { id, expires_at });
+        self.tasks.spawn("session.touch", async move {
+            written.await;
+            touching.lock().remove(&id);
+        });
+    }
+
+    /// Writes what is written again at the next occasion where it fails, or where the server stops first.
+    fn write_unattended(&self, change: Change) -> impl Future<Output = ()> + Send + 'static {
+        let (store, stop) = (self.store.clone(), self.tasks.stop.clone());
+        async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                written = store.commit(Write::changes([change])) => if let Err(error) = written {
+                    debug!("something about a sign-in was not written: {error}");
+                },
+            }
+        }
     }
 
     /// A session for a browser, and the row that keeps it.
@@ -295,13 +356,36 @@ impl Auth {
     /// Makes the secret by which somebody may make the first project.
     pub fn new_first_secret(&self) -> NewSecret {
         let secret = self.new_invite_secret();
-        *self.first.lock() = Some(secret.hash);
+        *self.first.printed.lock() = Some(secret.hash);
         secret
     }
 
-    /// Takes the secret by which somebody may make the first project; whether it was that one.
-    pub fn take_first_secret(&self, secret: &str) -> bool {
-        self.first.lock().take_if(|kept| *kept == hash(secret)).is_some()
+    /// Whether this is the secret by which somebody may make the first project. Nobody else makes it while the answer
+    /// is held.
+    pub(crate) async fn first_link(&self, secret: Hash) -> Option<OwnedMutexGuard<()>> {
+        if *self.first.printed.lock() != Some(secret) {
+            return None;
+        }
+        Some(self.first.making.clone().lock_owned().await)
+    }
+
+    /// The first project was made, and its owner is let in by the same link until they were seen.
+    pub(crate) fn opened_first_link(&self, invite: InviteId) {
+        *self.first.open.lock() = Some(invite);
+    }
+
+    /// Finds out whether the link of the first start still leads into the first project.
+    pub(crate) async fn remember_first_link(&self) -> Result<(), StoreError> {
+        *self.first.open.lock() = self.store.first_link().await?.map(|invite| invite.id);
+        Ok(())
+    }
+
+    /// Somebody is signed in, so that the link of the first start has done what it is for.
+    fn close_first_link(&self) {
+        let open = self.first.open.lock().take();
+        if let Some(id) = open {
+            self.tasks.spawn("first-link.revoke", self.write_unattended(Change::RevokeInvite { id }));
+        }
     }
 }
 
@@ -324,14 +408,15 @@ pub(crate) fn session_cookie(headers: &HeaderMap, name: &str) -> Option<String> 
 
 #[cfg(test)]
 mod tests {
-
     use ensemble_store::{ManualClock, SeededIds, SqliteStore};
+    use futures_util::FutureExt as _;
 
     use super::*;
 
     async fn auth_at(clock: &Arc<ManualClock>) -> (Auth, Caller) {
         let store = Arc::new(SqliteStore::in_memory_with(clock.clone()).await.unwrap());
-        let auth = Auth::new(store, clock.clone(), Arc::new(SeededIds::new(1)), Crowd::new(10, 10));
+        let tasks = Tasks::under(&tokio_util::sync::CancellationToken::new());
+        let auth = Auth::new(store, clock.clone(), Arc::new(SeededIds::new(1)), Crowd::new(10, 10), tasks);
         let id = MemberId::from_uuid(auth.ids.uuid());
         let change = Change::CreateMember { id, name: "Ada".into(), color: "#123456".into() };
         auth.store.commit(Write::changes([change])).await.unwrap();
@@ -340,6 +425,13 @@ mod tests {
         let credential =
             Credential::Token { id: token, name: "test".into(), project: None, role: Role::Owner };
         (auth, Caller { member, credential })
+    }
+
+    /// Waits until no session is being noted as used.
+    async fn touched(auth: &Auth) {
+        while !auth.touching.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
     }
 
     #[tokio::test]
@@ -367,6 +459,7 @@ mod tests {
         for _ in 0..3 {
             clock.advance(limits::SESSION_LIFE.mul_f64(0.9));
             assert!(auth.caller(&headers, "ensemble").await.unwrap().is_some(), "it was extended");
+            touched(&auth).await;
         }
         clock.advance(limits::SESSION_LIFE);
         assert!(auth.caller(&headers, "ensemble").await.unwrap().is_none(), "it is over");
@@ -384,6 +477,7 @@ mod tests {
         let mut lived = step;
         clock.advance(step);
         while auth.caller(&headers, "ensemble").await.unwrap().is_some() {
+            touched(&auth).await;
             clock.advance(step);
             lived += step;
             assert!(lived <= limits::SESSION_MOST + step, "it is extended for ever");
@@ -392,13 +486,16 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_secret_is_taken_once() {
+    async fn only_the_first_secret_makes_the_first_project() {
         let (auth, _) = auth_at(&Arc::new(ManualClock::default())).await;
-        assert!(!auth.take_first_secret("anything"));
+        assert!(auth.first_link(hash("anything")).await.is_none());
         let secret = auth.new_first_secret();
-        assert!(!auth.take_first_secret("anything"));
-        assert!(auth.take_first_secret(secret.text()));
-        assert!(!auth.take_first_secret(secret.text()));
+        assert!(auth.first_link(hash("anything")).await.is_none());
+        let making = auth.first_link(secret.hash).await;
+        assert!(making.is_some());
+        assert!(auth.first_link(secret.hash).now_or_never().is_none(), "one after the other");
+        drop(making);
+        assert!(auth.first_link(secret.hash).await.is_some());
     }
 
     #[test]

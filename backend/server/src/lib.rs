@@ -119,7 +119,8 @@ impl Server {
         }
         let connections = &config.limits.connections;
         let places = Crowd::new(connections.most, connections.sockets_per_person);
-        let auth = Auth::new(store.clone(), clock.clone(), ids.clone(), places);
+        let auth = Auth::new(store.clone(), clock.clone(), ids.clone(), places, command_tasks.clone());
+        auth.remember_first_link().await.context("the links of the database could not be read")?;
         let commands = Commands::new(Parts {
             store: store.clone(),
             rooms: rooms.clone(),

@@ -168,6 +168,9 @@ pub trait Store: Send + Sync + 'static {
     /// The invite with this hash, whether or not it still works.
     async fn invite_by_hash(&self, hash: Hash) -> Result<Option<Invite>, StoreError>;
 
+    /// The link for owners that was made in one commit with its project, unless it is revoked.
+    async fn first_link(&self) -> Result<Option<Invite>, StoreError>;
+
     /// The invites of a project, newest first.
     async fn invites_of(&self, project: ProjectId) -> Result<Vec<Invite>, StoreError>;
 

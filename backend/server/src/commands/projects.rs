@@ -3,7 +3,7 @@
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, Role};
 use ensemble_protocol::rest;
-use ensemble_store::{Change, Member, Project, Write};
+use ensemble_store::{Change, Hash, Member, Project, Write};
 use ensemble_sync::room::ReplicaWrite;
 
 use super::{Commands, names, tree};
@@ -95,7 +95,7 @@ impl Commands {
             // A person who has a name keeps it: `your_name` is for those who have none yet.
             let your_name = if caller.is_some() { None } else { request.your_name };
             let person = this.person(caller, your_name.as_deref())?;
-            this.make_project(person, name, template).await
+            this.make_project(person, name, template, None).await
         })
         .await
     }
@@ -141,11 +141,13 @@ impl Commands {
         Ok(Person { member, changes: vec![member_row, session_row], session: Some(session), renamed: false })
     }
 
+    /// Makes a project; by the first link of a server, that link leads its owner in again until they were seen.
     async fn make_project(
         &self,
         mut person: Person,
         name: String,
         template: Template,
+        first_link: Option<Hash>,
     ) -> Result<NewProject, ApiError> {
         let id = ProjectId::from_uuid(self.ids.uuid());
         let mut project = Project {
@@ -177,7 +179,20 @@ impl Commands {
                 max_uses: None,
             },
         ]);
+        let first_link = first_link.map(|hash| (InviteId::from_uuid(self.ids.uuid()), hash));
+        person.changes.extend(first_link.map(|(invite, hash)| Change::CreateInvite {
+            id: invite,
+            project: id,
+            role: Role::Owner,
+            hash,
+            created_by: member,
+            expires_at: None,
+            max_uses: None,
+        }));
         project.created_at = self.store.commit(Write::changes(person.changes)).await?.at;
+        if let Some((invite, _)) = first_link {
+            self.auth.opened_first_link(invite);
+        }
 
         // From here on the project exists; what the tree lacks after a crash is put there when it is opened.
         let guard = self.lock(id).await;
@@ -205,11 +220,13 @@ impl Commands {
     async fn join_now(&self, caller: Option<Caller>, request: rest::Join) -> Result<Entered, ApiError> {
         let limit = caller.as_ref().map_or(Role::Owner, Caller::limit);
         let mut person = self.person(caller, request.name.as_deref())?;
-        if self.auth.take_first_secret(&request.secret) {
-            let made = self.make_project(person, FIRST_PROJECT.into(), Template::Welcome).await?;
+        let hash = crate::auth::hash(&request.secret);
+        if let Some(_making) = self.auth.first_link(hash).await
+            && self.store.invite_by_hash(hash).await?.is_none()
+        {
+            let made = self.make_project(person, FIRST_PROJECT.into(), Template::Welcome, Some(hash)).await?;
             return Ok(made.entered);
         }
-        let hash = crate::auth::hash(&request.secret);
         let invite = self.store.invite_by_hash(hash).await?.ok_or_else(invite_invalid)?;
         let project = self.store.project(invite.project).await?.ok_or_else(invite_invalid)?;
         let member = person.member.clone();

@@ -85,6 +85,25 @@ async fn a_body_is_no_larger_than_what_is_asked_needs() {
     ada.post(&turns, json!({"prompt": prompt})).await.expect_problem(413, "too_large");
 }
 
+/// [D8] While nothing can be written, a browser that was away for days reads on; that it came back is noted later.
+#[tokio::test]
+async fn a_browser_reads_while_nothing_can_be_written() {
+    let server = TestServer::start().await;
+    let mut browser = server.stranger();
+    browser.cookie = browser.post("/api/v1/projects", json!({"name": "Mine"})).await.cookie();
+    let mut holding = server.beside().await;
+    holding.execute("update sessions set last_seen_at = last_seen_at - 2 * 86400 * 1000000").await;
+    let seen = async || browser.get("/api/v1/sessions").await.json()[0]["last_seen_at"].clone();
+    holding.execute("begin immediate").await;
+    let before = seen().await;
+    for _ in 0..3 {
+        assert_eq!(browser.get("/api/v1/me").await.status.as_u16(), 200);
+    }
+    assert_eq!(seen().await, before);
+    holding.let_go().await;
+    crate::support::soon("the note", async { while seen().await == before {} }).await;
+}
+
 /// [A5] A page of another site can use neither a visitor's cookie nor sign a visitor in.
 #[tokio::test]
 async fn pages_of_other_sites_are_kept_out() {

@@ -104,23 +104,41 @@ async fn a_project_of_others_is_as_good_as_none() {
     assert_eq!(eve.get("/api/v1/projects").await.json().as_array().unwrap().len(), 1);
 }
 
-/// [A11] Where projects are by invitation, the link of the first start lets one person make the first one.
+/// [A11] Where projects are by invitation, the link of the first start lets one person make the first one; where
+/// the answer was lost, it lets them in again, after a restart too, until they were seen.
 #[tokio::test]
 async fn the_first_project_of_an_invited_server_is_made_by_its_first_link() {
-    let server = TestServer::with(|config| config.auth.access = Access::Invite).await;
+    let invited = |config: &mut ensemble_server::config::Config| config.auth.access = Access::Invite;
+    let server = TestServer::with(invited).await;
     let stranger = server.stranger();
     assert_eq!(stranger.get("/api/v1/info").await.json()["access"], "invite");
     stranger.post("/api/v1/projects", json!({"name": "Mine"})).await.expect_problem(403, "projects_closed");
 
     assert!(server.greeting[0].starts_with("Ensemble is ready at http://localhost:"));
-    let secret = server.greeting[1].split("/join#").nth(1).unwrap();
-    let joined = stranger.post("/api/v1/join", json!({"secret": secret, "name": "Ada"})).await;
-    assert_eq!(joined.json()["role"], "owner");
-    stranger.post("/api/v1/join", json!({"secret": secret})).await.expect_problem(410, "invite_invalid");
+    let secret = server.greeting[1].split("/join#").nth(1).unwrap().to_owned();
+    let lost = stranger.post("/api/v1/join", json!({"secret": secret, "name": "Ada"})).await;
+    assert_eq!(lost.json()["role"], "owner");
+    let again = stranger.post("/api/v1/join", json!({"secret": secret, "name": "Ada"})).await;
+    assert_eq!((&again.json()["role"], &again.json()["project"]), (&json!("owner"), &lost.json()["project"]));
 
-    // An owner may make more; an editor may not.
+    let (_, data) = server.stop().await;
+    let server = TestServer::on(data, invited).await;
+    assert_eq!(server.greeting.len(), 1, "there is a project already");
+    let stranger = server.stranger();
+    let joined = stranger.post("/api/v1/join", json!({"secret": secret, "name": "Ada"})).await;
+    assert_eq!(
+        (&joined.json()["role"], &joined.json()["project"]),
+        (&json!("owner"), &lost.json()["project"])
+    );
     let mut ada = server.stranger();
     ada.cookie = joined.cookie();
+    assert_eq!(ada.get("/api/v1/me").await.status.as_u16(), 200);
+    crate::support::soon("the link to end", async {
+        while stranger.post("/api/v1/join", json!({"secret": secret})).await.status.as_u16() != 410 {}
+    })
+    .await;
+
+    // An owner may make more; an editor may not.
     assert_eq!(ada.post("/api/v1/projects", json!({"name": "Second"})).await.status.as_u16(), 201);
     let project = joined.json()["project"]["id"].as_str().unwrap().to_owned();
     let invite =

@@ -15,6 +15,7 @@ use futures_util::{SinkExt as _, StreamExt as _};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, SET_COOKIE};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
+use sqlx::ConnectOptions as _;
 use tempfile::TempDir;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -111,6 +112,19 @@ impl TestServer {
         (outcome, self.data.take().unwrap())
     }
 
+    /// Another program that holds the database: nothing is committed until it lets go.
+    pub(crate) async fn hold_commits(&self) -> Holding {
+        let mut holding = self.beside().await;
+        holding.execute("begin immediate").await;
+        holding
+    }
+
+    /// Another program at the same database.
+    pub(crate) async fn beside(&self) -> Holding {
+        let file = self.data.as_ref().unwrap().path().join("ensemble.db");
+        Holding(sqlx::sqlite::SqliteConnectOptions::new().filename(file).connect().await.unwrap())
+    }
+
     /// A caller who is not signed in.
     pub(crate) fn stranger(&self) -> Api {
         Api { url: self.url.clone(), token: None, cookie: None, origin: None, http: reqwest::Client::new() }
@@ -134,6 +148,21 @@ impl TestServer {
         let joined = self.stranger().post("/api/v1/join", json!({"secret": secret, "name": name})).await;
         assert_eq!(joined.status, StatusCode::OK, "{}", joined.text);
         Api { token: Some(joined.json()["token"].as_str().unwrap().into()), ..self.stranger() }
+    }
+}
+
+/// A program that works in the server's database beside it.
+pub(crate) struct Holding(sqlx::SqliteConnection);
+
+impl Holding {
+    pub(crate) async fn execute(&mut self, statement: &'static str) {
+        sqlx::query(statement).execute(&mut self.0).await.unwrap();
+    }
+
+    /// From here on the server commits again.
+    pub(crate) async fn let_go(mut self) {
+        self.execute("rollback").await;
+        sqlx::Connection::close(self.0).await.unwrap();
     }
 }
 

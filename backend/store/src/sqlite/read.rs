@@ -57,6 +57,11 @@ const INVITE: &str = "
 const INVITE_BY_HASH: &str = "
     select id, project, role, hash, created_by, created_at, expires_at, max_uses, uses, revoked_at
     from invites where hash = $1";
+const FIRST_LINK: &str = "
+    select invites.id, project, role, hash, created_by, invites.created_at, expires_at, max_uses, uses, revoked_at
+    from invites join projects on projects.id = invites.project
+    where invites.role = 'owner' and invites.created_at = projects.created_at and invites.revoked_at is null
+    limit 1";
 const INVITES_OF: &str = "
     select id, project, role, hash, created_by, created_at, expires_at, max_uses, uses, revoked_at
     from invites where project = $1 order by created_at desc, id desc";
@@ -253,6 +258,11 @@ impl Store for SqliteStore {
     #[instrument(name = "store.invite.find_by_hash", level = "debug", skip_all)]
     async fn invite_by_hash(&self, hash: Hash) -> Result<Option<Invite>, StoreError> {
         self.one(sqlx::query(INVITE_BY_HASH).bind(hash.0.as_slice()), invite).await
+    }
+
+    #[instrument(name = "store.invite.find_first", level = "debug", skip_all)]
+    async fn first_link(&self) -> Result<Option<Invite>, StoreError> {
+        self.one(sqlx::query(FIRST_LINK), invite).await
     }
 
     #[instrument(name = "store.invite.list", level = "debug", skip_all)]
