@@ -14,6 +14,7 @@ mod names;
 mod path;
 mod projects;
 pub mod rpc;
+mod sign_ins;
 mod tree;
 mod turns;
 

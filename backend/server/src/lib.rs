@@ -238,8 +238,8 @@ impl Server {
             rates: self.commands.rates.clone(),
             documents: self.config.limits.documents,
             socket_places: Crowd::new(connections.most, connections.per_address),
-        };
             ready: Arc::default(),
+        };
         let http = Tasks::under(&self.hard);
         let connections = Connections {
             proxied: state.rates.is_proxied(),
@@ -249,7 +249,8 @@ impl Server {
             tasks: http.clone(),
         };
         let accepting = http.spawn("http", connections.accept(listener));
-        let expiry = self.auth.clone().close_expired(self.config.limits.sockets.expiry, http.stop.clone());
+        let times = self.config.limits.sockets;
+        let expiry = self.auth.clone().close_expired(times.expiry, times.recheck, http.stop.clone());
         http.spawn("expiry", expiry);
         info!("listening on {address}");
 

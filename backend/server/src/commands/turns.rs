@@ -17,6 +17,11 @@ impl Commands {
     ) -> Result<rest::Turn, ApiError> {
         access.authorize(Action::Prompt)?;
         self.rates.check_turn(access.caller.member.id)?;
+        let (this, access) = (self.clone(), access.clone());
+        self.finish("turn.start", async move { this.start_now(access, request).await }).await
+    }
+
+    async fn start_now(&self, access: Access, request: rest::StartTurn) -> Result<rest::Turn, ApiError> {
         // The tree is what tells pages the agent's name, and the turn what it may see.
         self.open_tree(&access.project).await?;
         let project = access.project.id;
@@ -30,7 +35,7 @@ impl Commands {
         };
         let turn = self.turns().start(start).await?;
         // Who was taken out while the turn was being recorded was not known to have one.
-        let access = access::enter(&self.store, access.caller.clone(), project).await;
+        let access = access::enter(&self.store, access.caller, project).await;
         if let Err(error) = access.and_then(|access| access.authorize(Action::Prompt)) {
             let _ = self.turns().interrupt(project, turn.id).await;
             return Err(error);

@@ -273,6 +273,8 @@ pub struct SocketTimes {
     pub unread: Duration,
     /// How often it is looked whether what sockets signed in with has run out.
     pub expiry: Duration,
+    /// How often it is looked whether what sockets signed in with is still there.
+    pub recheck: Duration,
 }
 
 impl Default for SocketTimes {
@@ -283,6 +285,7 @@ impl Default for SocketTimes {
             sign_in: limits::SIGN_IN_LIMIT,
             unread: limits::UNREAD_LIMIT,
             expiry: limits::EXPIRY_CHECK,
+            recheck: limits::SIGN_IN_RECHECK,
         }
     }
 }

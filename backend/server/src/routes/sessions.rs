@@ -8,6 +8,7 @@ use ensemble_protocol::rest;
 use http::StatusCode;
 
 use crate::auth::{Auth, Caller, Credential};
+use crate::commands::Commands;
 use crate::error::ApiError;
 use crate::extract::PathId;
 
@@ -40,10 +41,10 @@ pub(crate) async fn list(
         (status = 404, description = "The caller has no such session", body = Problem),
     ))]
 pub(crate) async fn end(
-    State(auth): State<Auth>,
+    State(commands): State<Commands>,
     caller: Caller,
     PathId(session): PathId<SessionId>,
 ) -> Result<StatusCode, ApiError> {
-    auth.end_session(&caller, session).await?;
+    commands.end_session(caller, session).await?;
     Ok(StatusCode::NO_CONTENT)
 }

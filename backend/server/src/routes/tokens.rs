@@ -8,6 +8,7 @@ use ensemble_protocol::rest;
 use http::StatusCode;
 
 use crate::auth::{Auth, Caller};
+use crate::commands::Commands;
 use crate::error::ApiError;
 use crate::extract::PathId;
 use crate::sessions::Key;
@@ -45,10 +46,10 @@ pub(crate) async fn list(
         (status = 404, description = "The caller has no such token", body = Problem),
     ))]
 pub(crate) async fn end(
-    State(auth): State<Auth>,
+    State(commands): State<Commands>,
     caller: Caller,
     PathId(token): PathId<TokenId>,
 ) -> Result<StatusCode, ApiError> {
-    auth.end_token(&caller, token).await?;
+    commands.end_token(caller, token).await?;
     Ok(StatusCode::NO_CONTENT)
 }

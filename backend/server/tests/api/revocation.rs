@@ -4,7 +4,7 @@ use ensemble_protocol::sync::SyncMessage;
 use reqwest::StatusCode;
 use serde_json::json;
 
-use crate::support::{Api, Socket, TestServer, closed, status};
+use crate::support::{Api, Socket, TestServer, closed, soon, status};
 
 fn browser_of(server: &TestServer, cookie: Option<String>) -> Api {
     let mut browser = server.stranger();
@@ -235,6 +235,54 @@ async fn a_token_that_is_revoked_takes_its_sockets_with_it() {
     let path = format!("/api/v1/tokens/{}", tokens[0]["id"].as_str().unwrap());
     assert_eq!(other.delete(&path).await.status, StatusCode::NO_CONTENT);
     others.expect_close(4401).await;
+}
+
+/// [A14] [A16] What is being ended ends with its sockets, also where whoever asked hangs up meanwhile.
+#[tokio::test]
+async fn what_is_ended_ends_though_whoever_asked_hangs_up() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    let server = TestServer::start().await;
+    let made = server.stranger().post("/api/v1/projects", json!({"name": "Test"})).await;
+    let project = made.json()["project"]["id"].as_str().unwrap().to_owned();
+    let browser = browser_of(&server, made.cookie());
+    let token = made.json()["token"].as_str().unwrap().to_owned();
+    let mut by_token = server.stranger().socket().await;
+    by_token.join(&project, &token).await;
+    let ticket = browser.post("/api/v1/socket-tickets", json!({})).await.json();
+    let mut by_session = browser.socket().await;
+    by_session.join(&project, ticket["ticket"].as_str().unwrap()).await;
+    let tokens = browser.get("/api/v1/tokens").await.json();
+    let sessions = browser.get("/api/v1/sessions").await.json();
+
+    for (path, id, socket) in
+        [("tokens", &tokens[0]["id"], &mut by_token), ("sessions", &sessions[0]["id"], &mut by_session)]
+    {
+        let holding = server.hold_commits().await;
+        let address = server.url.strip_prefix("http://").unwrap();
+        let mut raw = tokio::net::TcpStream::connect(address).await.unwrap();
+        let request = format!(
+            "DELETE /api/v1/{path}/{} HTTP/1.1\r\nHost: x\r\nCookie: {}\r\nX-Ensemble: 1\r\n\r\n",
+            id.as_str().unwrap(),
+            made.cookie().unwrap()
+        );
+        raw.write_all(request.as_bytes()).await.unwrap();
+        // The server has tried to write by the time it says that it cannot.
+        soon("the server to be degraded", async {
+            while browser.get("/health/ready").await.status == StatusCode::OK {}
+        })
+        .await;
+        raw.shutdown().await.unwrap();
+        let mut answer = Vec::new();
+        let _ = soon("the server to notice", raw.read_to_end(&mut answer)).await;
+        assert!(answer.is_empty(), "it was answered: {}", String::from_utf8_lossy(&answer));
+        holding.let_go().await;
+        socket.expect_close(4401).await;
+        soon("the server to be well again", async {
+            while browser.get("/health/ready").await.status != StatusCode::OK {}
+        })
+        .await;
+    }
 }
 
 /// [A14] [A16] A session or a token that runs out closes its sockets, and nobody else's.
