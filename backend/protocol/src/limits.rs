@@ -301,7 +301,7 @@ pub const UNFINISHED_FREE: usize = 64 * 1024;
 /// How fast a WebSocket message has to come in the long run: what hours offline left fits through a bad phone line.
 pub const MESSAGE_BYTES_PER_SECOND: u64 = 16 * 1024;
 
-/// Bytes of an HTTP request body.
+/// Bytes of the body of a request that brings text: new documents and edits.
 pub const BODY_BYTES: usize = 8 * 1024 * 1024;
 /// Bytes of the body of a request about a turn: the longest prompt with every character escaped, or the hunks of
 /// the largest patch.

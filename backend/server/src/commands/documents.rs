@@ -188,13 +188,7 @@ impl Commands {
                 return Ok(());
             }
             let documents = this.store.documents_of(project.id).await?;
-            if documents.len() >= limits::DOCUMENTS_PER_PROJECT {
-                let most = limits::DOCUMENTS_PER_PROJECT;
-                return Err(ApiError::new(
-                    ErrorCode::TooLarge,
-                    format!("a project has at most {most} documents"),
-                ));
-            }
+            this.refuse_full(&documents)?;
             refuse_taken(&document.path, &documents, None)?;
             this.compare_tree(&project).await?;
             let entry = tree::document_entry(&document.path, document.epoch, document.created_at);

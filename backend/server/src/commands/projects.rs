@@ -275,9 +275,11 @@ impl Commands {
 
     /// Tells a person's new name in their other projects.
     async fn rename_elsewhere(&self, member: &Member, except: ProjectId) -> Result<(), ApiError> {
-        for (project, membership) in self.store.projects_of(member.id).await? {
+        for (project, _) in self.store.projects_of(member.id).await? {
             if project.id != except {
                 let guard = self.lock(project.id).await;
+                // They may have been taken out, or been given another role, before it was their turn.
+                let Some(membership) = self.store.membership(project.id, member.id).await? else { continue };
                 let edits = vec![tree::put_member(member, membership.role)];
                 self.commit_tree(&project, ReplicaWrite { edits, ..ReplicaWrite::default() }).await?;
                 drop(guard);

@@ -196,6 +196,28 @@ async fn what_has_no_place_is_told_with_its_lines() {
     assert_eq!(turns, json!([]), "what was refused is no turn");
 }
 
+/// [S40] What was deleted comes back only where there is room for it.
+#[tokio::test]
+async fn what_comes_back_finds_room_or_stays_away() {
+    let server = TestServer::with(|config| config.limits.documents.per_project = 2).await;
+    let (ada, project) = server.project().await;
+    ada.document(&project, "a.py", "a\n").await;
+    ada.document(&project, "b.py", "b\n").await;
+    let done = patch(&ada, &project, &["*** Delete File: a.py"], json!({})).await.json();
+    let third = ada.document(&project, "c.py", "c\n").await;
+    let reject = format!("/api/v1/projects/{project}/turns/{}/reject", done["turn"].as_str().unwrap());
+    let paths = async || {
+        let listed = ada.get(&format!("/api/v1/projects/{project}/documents")).await.json();
+        let listed = listed.as_array().unwrap().iter();
+        listed.map(|document| document["path"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    ada.post(&reject, json!({})).await;
+    assert_eq!(paths().await, ["b.py", "c.py"]);
+    assert_eq!(ada.delete(&format!("/api/v1/projects/{project}/documents/{third}")).await.status, 204);
+    ada.post(&reject, json!({})).await;
+    assert_eq!(paths().await, ["a.py", "b.py"]);
+}
+
 /// [E38] A patch changes, makes, moves and deletes documents in one step, and the tree shows it at once.
 #[tokio::test]
 async fn a_patch_goes_over_many_files() {
