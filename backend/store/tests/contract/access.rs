@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use ensemble_protocol::id::{InviteId, MemberId, ProjectId, Role, SessionId, TokenId};
+use ensemble_protocol::id::{DocumentId, InviteId, MemberId, ProjectId, Role, SessionId, TokenId};
 use ensemble_store::{Change, Clock as _, Conflict, DocumentKind, Ids as _, StoreError, Write};
 
 use crate::support::{World, on_every_store};
@@ -146,6 +146,40 @@ async fn invite(world: &World, max_uses: Option<u32>, lasts: Option<Duration>) -
     let found = world.store.invite_by_hash(hash).await.unwrap().unwrap();
     assert_eq!((found.id, found.uses), (id, 0));
     (id, project)
+}
+
+/// [A11] The link for owners that was made with its project is found again until it is revoked; no other is.
+#[tokio::test]
+async fn the_link_made_with_a_project_is_found() {
+    on_every_store(async |world| {
+        let (editors, project) = invite(&world, None, None).await;
+        let created_by = world.store.invite(editors).await.unwrap().unwrap().created_by;
+        let link = |project| Change::CreateInvite {
+            id: InviteId::from_uuid(world.ids.uuid()),
+            project,
+            role: Role::Owner,
+            hash: world.hash(),
+            created_by,
+            expires_at: None,
+            max_uses: None,
+        };
+        world.clock.advance(Duration::from_secs(1));
+        world.commit([link(project)]).await.unwrap();
+        assert_eq!(world.store.first_link().await.unwrap(), None);
+
+        let id = ProjectId::from_uuid(world.ids.uuid());
+        let (tree, turns) =
+            (DocumentId::from_uuid(world.ids.uuid()), DocumentId::from_uuid(world.ids.uuid()));
+        world
+            .commit([Change::CreateProject { id, name: "First".to_owned(), tree, turns }, link(id)])
+            .await
+            .unwrap();
+        let found = world.store.first_link().await.unwrap().unwrap();
+        assert_eq!((found.project, found.role), (id, Role::Owner));
+        world.commit([Change::RevokeInvite { id: found.id }]).await.unwrap();
+        assert_eq!(world.store.first_link().await.unwrap(), None);
+    })
+    .await;
 }
 
 /// [A4] A link for three lets three in, however many come at once, and nobody is half in.
