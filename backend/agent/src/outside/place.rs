@@ -17,6 +17,9 @@ use ensemble_sync::room::AnchoredEdit;
 /// Places named in a refusal.
 const MAX_LISTED: usize = 20;
 
+/// Edits of a request without a place for which the nearest one is looked for, since each reads the whole text.
+const MAX_DESCRIBED: usize = 8;
+
 /// A document's text, as its sender knew it and as it is.
 #[derive(Debug, Clone)]
 pub(super) struct KnownText {
@@ -97,6 +100,7 @@ pub(super) fn place_replacements(
     let mut found: Vec<(Source, usize, usize)> = Vec::with_capacity(edits.len());
     let mut failed = Vec::new();
     let (first, known) = text.first();
+    let mut described = 0;
     for (index, edit) in edits.iter().enumerate() {
         let (mut source, mut place) = (first, find(&known.text, &edit.old_text));
         if first == Source::Base && matches!(place, Err(NoPlace::Absent)) {
@@ -105,7 +109,12 @@ pub(super) fn place_replacements(
         }
         match place {
             Ok(start) => found.push((source, start, index)),
-            Err(why) => failed.push((number(index), miss_of(path, edit, text.of(source), why))),
+            Err(NoPlace::Absent) if described < MAX_DESCRIBED => {
+                described += 1;
+                let near = nearest(path, edit, text.of(source));
+                failed.push((number(index), near.unwrap_or_else(|| miss_of(path, NoPlace::Absent))));
+            }
+            Err(why) => failed.push((number(index), miss_of(path, why))),
         }
     }
     if !failed.is_empty() {
@@ -160,15 +169,13 @@ fn find(text: &str, old: &str) -> Result<usize, NoPlace> {
 }
 
 /// What is said about a replacement that has no place.
-fn miss_of(path: &str, edit: &TextReplacement, text: &BaseText, why: NoPlace) -> Miss {
+fn miss_of(path: &str, why: NoPlace) -> Miss {
     match why {
         NoPlace::Empty => Miss::new(
             MissReason::NoContext,
             format!("It has no old text, so its place in `{path}` is unknown."),
         ),
-        // The patch engine says near what it would stand: it compares by lines, as people do.
-        NoPlace::Absent => nearest(path, edit, text)
-            .unwrap_or_else(|| Miss::new(MissReason::NotFound, format!("Its old text is not in `{path}`."))),
+        NoPlace::Absent => Miss::new(MissReason::NotFound, format!("Its old text is not in `{path}`.")),
         NoPlace::Several(lines) => {
             let listed: Vec<String> = lines.iter().map(ToString::to_string).collect();
             let message = format!(
@@ -180,7 +187,9 @@ fn miss_of(path: &str, edit: &TextReplacement, text: &BaseText, why: NoPlace) ->
     }
 }
 
-/// The miss of the lines of an old text, as a patch that keeps them.
+/// The miss of the lines of an old text, as a patch that removes them.
+///
+/// The patch engine says near what it would stand: it compares by lines, as people do.
 fn nearest(path: &str, edit: &TextReplacement, text: &BaseText) -> Option<Miss> {
     let mut patch = format!("*** Begin Patch\n*** Update File: {path}\n@@\n");
     for line in edit.old_text.lines() {
@@ -207,16 +216,17 @@ fn crossing(text: &KnownText, placed: &[Placed]) -> Option<HunkId> {
             units.into_iter().map(move |units| (edit.hunk, units))
         })
     };
-    let base: Vec<(HunkId, UnitRange)> = units(Source::Base).collect();
-    if base.is_empty() {
-        return None;
-    }
-    let meets = |one: &UnitRange, other: &UnitRange| {
-        one.client == other.client && one.clock < other.end() && other.clock < one.end()
+    // Units of one text never overlap, so in this order their ends ascend too.
+    let mut base: Vec<(HunkId, UnitRange)> = units(Source::Base).collect();
+    base.sort_unstable_by_key(|(_, held)| (held.client, held.clock));
+    let meets = |hunk: HunkId, units: &UnitRange| {
+        let first =
+            base.partition_point(|(_, held)| (held.client, held.end()) <= (units.client, units.clock));
+        let met = base[first..].iter();
+        met.take_while(|(_, held)| held.client == units.client && held.clock < units.end())
+            .any(|(other, _)| *other != hunk)
     };
-    units(Source::Now)
-        .find(|(hunk, units)| base.iter().any(|(other, held)| other != hunk && meets(held, units)))
-        .map(|(hunk, _)| hunk)
+    units(Source::Now).find(|(hunk, units)| meets(*hunk, units)).map(|(hunk, _)| hunk)
 }
 
 fn number(index: usize) -> HunkId {
@@ -230,6 +240,8 @@ pub(super) struct Named {
     pub(super) paths: BTreeSet<String>,
     /// Where those go that it moves.
     pub(super) moves: HashMap<String, String>,
+    /// Its hunks, and the files it makes, moves and deletes.
+    pub(super) hunks: usize,
 }
 
 /// The paths a patch names, whether or not it can be applied.
@@ -238,10 +250,28 @@ pub(super) fn named(patch: &str) -> Named {
     let mut tokens = parser.feed(patch);
     tokens.extend(parser.finish());
     let mut named = Named::default();
+    // Whether the next line is the first of a hunk; lines of a file that is made are none.
+    let mut begins_hunk = false;
     for token in tokens {
         let (path, move_to) = match token {
-            PatchToken::Update { path, move_to } => (path, move_to),
-            PatchToken::Add { path } | PatchToken::Delete { path } => (path, None),
+            PatchToken::Update { path, move_to } => {
+                begins_hunk = true;
+                named.hunks += usize::from(move_to.is_some());
+                (path, move_to)
+            }
+            PatchToken::Add { path } | PatchToken::Delete { path } => {
+                begins_hunk = false;
+                named.hunks += 1;
+                (path, None)
+            }
+            PatchToken::Heading(_) | PatchToken::EndOfFile => {
+                begins_hunk = true;
+                continue;
+            }
+            PatchToken::Line(_) => {
+                named.hunks += usize::from(std::mem::take(&mut begins_hunk));
+                continue;
+            }
             _ => continue,
         };
         let Ok(path) = normalize_path(&path) else { continue };
@@ -486,6 +516,31 @@ mod tests {
         let failed = place_replacements("a", &text, &[edit(old, "x")]).unwrap_err();
         assert_eq!(failed[0].1.lines, [2]);
         assert_eq!(failed[0].1.nearest.as_ref().map(|nearest| nearest.line), Some(1));
+    }
+
+    /// [E15] However many edits of a request have no place, only a few are described at the cost of a look
+    /// at the whole text.
+    #[test]
+    fn few_misses_say_near_what_they_would_stand() {
+        let text = known(None, "fn main() {\n    let total = 1;\n}\n");
+        let edits: Vec<TextReplacement> =
+            (0..50).map(|_| edit("fn main() {\n    let sum = 1;\n", "x")).collect();
+        let failed = place_replacements("a", &text, &edits).unwrap_err();
+        assert_eq!(failed.len(), edits.len());
+        assert!(failed.iter().all(|(_, miss)| miss.reason == MissReason::NotFound));
+        let described = failed.iter().filter(|(_, miss)| miss.nearest.is_some()).count();
+        assert_eq!(described, MAX_DESCRIBED);
+    }
+
+    #[test]
+    fn a_patch_is_counted_before_its_places_are_looked_for() {
+        let patch = "*** Begin Patch\n*** Update File: a\n-1\n+2\n@@ f\n@@ g\n 3\n+4\n*** End of File\n\
+                     *** Add File: b\n+5\n*** Delete File: c\n*** Update File: d\n*** Move to: e\n@@\n-6\n\
+                     *** End Patch\n";
+        let named = named(patch);
+        // Two hunks of `a`, `b`, `c`, and the hunk and the move of `d`.
+        assert_eq!(named.hunks, 6);
+        assert_eq!(named.paths.len(), 5);
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct OutsidePlan {
     pub(crate) steps: Vec<FileStep>,
     /// What is not done and does not keep the rest from being done.
     pub(crate) missed: Vec<FailedHunk>,
+    /// The documents at the paths it is about, as they were when it was made; `None` where there was none.
+    meant: BTreeMap<String, Option<DocumentId>>,
 }
 
 /// Edits of one document.
@@ -88,6 +90,16 @@ impl OutsidePlan {
     pub fn steps(&self) -> &[FileStep] {
         &self.steps
     }
+
+    /// Whether the paths it is about are still those of the same documents. Those of replacements always are:
+    /// they mean a document by its id.
+    pub fn still_means(&self, entries: &[Entry]) -> bool {
+        self.meant.iter().all(|(path, document)| document_at(entries, path) == *document)
+    }
+}
+
+fn document_at(entries: &[Entry], path: &str) -> Option<DocumentId> {
+    entries.iter().find(|entry| entry.path == path).map(|entry| entry.id)
 }
 
 /// Finds the places of replacements in one document.
@@ -120,7 +132,8 @@ pub(crate) async fn plan_replacements(
         OutsideError::Failed(failed.collect())
     })?;
     let file = file_plan(&entry.path, &known, &placed, hunks);
-    Ok(OutsidePlan { turn, files: vec![file], steps: Vec::new(), missed: Vec::new() })
+    let (steps, missed, meant) = (Vec::new(), Vec::new(), BTreeMap::new());
+    Ok(OutsidePlan { turn, files: vec![file], steps, missed, meant })
 }
 
 /// Finds the places of a patch in a project's documents.
@@ -137,6 +150,11 @@ pub(crate) async fn plan_patch(
         let most = limits::PATCH_FILES;
         return Err(OutsideError::TooLarge(format!("a patch is about at most {most} files")));
     }
+    if names.hunks > limits::PATCH_HUNKS {
+        let most = limits::PATCH_HUNKS;
+        return Err(OutsideError::TooLarge(format!("a patch has at most {most} hunks")));
+    }
+    let meant = names.paths.iter().map(|path| (path.clone(), document_at(entries, path))).collect();
     let versions: BTreeMap<String, &str> = base_versions
         .iter()
         .map(|(path, version)| (normalize_path(path).unwrap_or_else(|_| path.clone()), version.as_str()))
@@ -174,11 +192,6 @@ pub(crate) async fn plan_patch(
     if !missed.is_empty() && (mode == Mode::Unique || nothing_done) {
         return Err(OutsideError::Failed(missed));
     }
-    let count = hunks.values().map(BTreeSet::len).sum::<usize>() + files.len();
-    if count > limits::PATCH_HUNKS {
-        let most = limits::PATCH_HUNKS;
-        return Err(OutsideError::TooLarge(format!("a patch has at most {most} hunks")));
-    }
     let mut steps = Vec::with_capacity(files.len());
     // Documents by the path they have while the steps are done, one after the other.
     let mut at: BTreeMap<String, DocumentId> =
@@ -210,7 +223,7 @@ pub(crate) async fn plan_patch(
             file_plan(&path, known, edits.get(&path).map_or(&[][..], Vec::as_slice), hunks)
         })
         .collect();
-    Ok(OutsidePlan { turn, files, steps, missed })
+    Ok(OutsidePlan { turn, files, steps, missed, meant })
 }
 
 fn file_plan(path: &str, known: &KnownText, placed: &[Placed], hunks: BTreeSet<HunkId>) -> FilePlan {
@@ -248,4 +261,28 @@ async fn read(rooms: &RoomRegistry, entry: &Entry, version: Option<&str>) -> Res
     let base = text_at(rooms, entry.id, version).await.map_err(AgentError::from)?;
     known.base = Some(base.ok_or_else(unknown)?);
     Ok(known)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_means_the_documents_that_stood_at_its_paths() {
+        let document = |byte: u8| DocumentId::from_slice(&[byte; 16]).expect("sixteen bytes");
+        let entry = |byte: u8, path: &str| Entry { id: document(byte), path: path.to_owned() };
+        let plan = OutsidePlan {
+            turn: TurnId::from_slice(&[9; 16]).expect("sixteen bytes"),
+            files: Vec::new(),
+            steps: Vec::new(),
+            missed: Vec::new(),
+            meant: BTreeMap::from([("a".to_owned(), Some(document(1))), ("new".to_owned(), None)]),
+        };
+        assert!(plan.still_means(&[entry(1, "a"), entry(2, "b")]));
+        assert!(plan.still_means(&[entry(1, "a"), entry(2, "c"), entry(3, "d")]));
+        // Another document came to the path, none is left there, or the new path was taken.
+        assert!(!plan.still_means(&[entry(2, "a"), entry(1, "b")]));
+        assert!(!plan.still_means(&[entry(1, "b")]));
+        assert!(!plan.still_means(&[entry(1, "a"), entry(2, "new")]));
+    }
 }

@@ -48,6 +48,7 @@ impl Supervisor {
     /// Finds the places of a patch in these documents of a project. Nothing is changed.
     ///
     /// In [`Mode::Unique`] everything has its place, or this fails; in [`Mode::Codex`] at least one file does.
+    /// Before it is done somebody has to see to it that it [still means](OutsidePlan::still_means) the same.
     pub async fn plan_patch(
         &self,
         entries: &[Entry],

@@ -21,6 +21,9 @@ use crate::access::{Access, Action};
 use crate::auth::{AUTOMATIC_TOKENS, Credential};
 use crate::error::ApiError;
 
+/// How often a patch is planned anew because its paths became those of other documents meanwhile.
+const PLAN_TRIES: u32 = 3;
+
 impl Commands {
     /// Replaces texts in one document, all of them or none.
     pub async fn edit_document(
@@ -68,16 +71,26 @@ impl Commands {
         };
         let (this, project) = (self.clone(), access.project.clone());
         self.finish("project.patch", async move {
-            // What the patch calls a path stays that document until it is applied.
-            let _guard = this.lock(project.id).await;
-            let documents = this.store.documents_of(project.id).await?;
-            let entries: Vec<Entry> = documents
-                .iter()
-                .map(|document| Entry { id: document.id, path: document.path.clone() })
-                .collect();
             let base_versions = request.base_versions.unwrap_or_default();
             let turns = this.turns();
-            let plan = turns.plan_patch(&entries, request.patch, &base_versions, mode).await?;
+            let mut tries = 0;
+            // Looking for places takes a while, and the project's documents come, go and move meanwhile.
+            let (_guard, documents, plan) = loop {
+                let entries = self::entries(&this.store.documents_of(project.id).await?);
+                let patch = request.patch.clone();
+                let plan = turns.plan_patch(&entries, patch, &base_versions, mode).await?;
+                // From here on what the patch calls a path stays that document until it is applied.
+                let guard = this.lock(project.id).await;
+                let documents = this.store.documents_of(project.id).await?;
+                if plan.still_means(&self::entries(&documents)) {
+                    break (guard, documents, plan);
+                }
+                tries += 1;
+                if tries == PLAN_TRIES {
+                    let detail = "documents of the patch come, go or move all the time; try again later";
+                    return Err(ApiError::new(ErrorCode::Busy, detail));
+                }
+            };
             if !plan.steps().is_empty() {
                 this.compare_tree(&project).await?;
             }
@@ -176,6 +189,10 @@ impl Commands {
         let tree = (!edits.is_empty()).then_some(project.tree);
         Ok(TreePart { tree, changes, updates, edits, made, versions })
     }
+}
+
+fn entries(documents: &[Document]) -> Vec<Entry> {
+    documents.iter().map(|document| Entry { id: document.id, path: document.path.clone() }).collect()
 }
 
 fn patched(document: OutsideDocument) -> rest::PatchedDocument {

@@ -333,6 +333,19 @@ async fn a_patch_is_applied_whole_or_not_at_all() {
     assert_eq!(ada.get(&format!("/api/v1/projects/{project}/turns")).await.json(), json!([]));
 }
 
+/// [E15] A patch of too many hunks is refused before the place of any is looked for.
+#[tokio::test]
+async fn a_patch_of_too_many_hunks_is_refused_unread() {
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    ada.document(&project, "a.py", "one\n").await;
+    let mut lines = vec!["*** Update File: a.py"];
+    lines.extend(["@@", "-nowhere"].repeat(ensemble_protocol::limits::PATCH_HUNKS));
+    patch(&ada, &project, &lines, json!({})).await.expect_problem(409, "edit_not_found");
+    lines.extend(["@@", "-nowhere"]);
+    patch(&ada, &project, &lines, json!({})).await.expect_problem(413, "too_large");
+}
+
 /// [E39] In Codex's way the first place wins, and a file that fails leaves those before it done.
 #[tokio::test]
 async fn codex_rules_go_file_by_file() {
