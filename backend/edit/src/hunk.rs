@@ -118,8 +118,8 @@ pub struct Missed {
     pub path: Arc<str>,
     /// Why.
     pub miss: Miss,
-    /// What the hunk says as a whole, to try it on another version of the text; `None` where it has no text
-    /// or its rest was not read.
+    /// What the hunk says as a whole, to try it on another version of the text; `None` where it has no text,
+    /// where its rest was not read, and where something else than its lines says where it belongs.
     pub text: Option<Arc<HunkText>>,
 }
 

@@ -120,6 +120,8 @@ pub(crate) struct Scope {
     hint: Option<u32>,
     /// The last heading that was found, for messages.
     heading: Option<String>,
+    /// Whether a heading names a line, found or not.
+    pub(crate) names_lines: bool,
 }
 
 impl Scope {
@@ -139,6 +141,7 @@ impl Scope {
             if folded.is_empty() {
                 continue;
             }
+            scope.names_lines = true;
             let mut lines: Vec<u32> = match table.number_of(&folded) {
                 Some(number) => table.lines_with(number).collect(),
                 None if folded.len() >= MIN_PARTIAL_HEADING_BYTES => {

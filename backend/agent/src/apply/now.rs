@@ -1,7 +1,7 @@
 //! Hunks that are not in the text the model was shown, but in the text as it is now: it may have guessed what
 //! somebody would type, or speak of what its own answer wrote.
 
-use ensemble_edit::{Mapping, MissReason, Missed, TextIndex, place};
+use ensemble_edit::{FoundIn, Mapping, MissReason, Missed, TextIndex, place};
 
 use super::Applier;
 use crate::context;
@@ -29,9 +29,10 @@ impl Applier {
         let Ok((_, now)) = read else { return false };
         let shown = self.writers[at].shown().base;
         let (base, current) = (TextIndex::new(shown.text.clone()), TextIndex::new(now.text.clone()));
-        // What is not in the base text has no way from there.
-        let Ok(placed) = place(text, &missed.path, &base, &Mapping::default(), &current) else {
-            return false;
+        // What is in the base text was refused there for another reason than not being in it, which holds.
+        let placed = match place(text, &missed.path, &base, &Mapping::default(), &current) {
+            Ok(placed) if placed.found_in == FoundIn::Current => placed,
+            _ => return false,
         };
         if placed.edits.is_empty() {
             return false;

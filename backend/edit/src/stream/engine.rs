@@ -316,6 +316,9 @@ impl Engine {
         };
         let mut edits = Vec::new();
         let mut place = None;
+        // Of a hunk that was written early not all lines are kept, and its place was settled; what headings and
+        // the end of the file say about the place is not in its lines.
+        let is_whole = hunk.writer.is_none() && !at_end && !hunk.scope.names_lines;
         let result = match hunk.writer.take() {
             Some(writer) => writer.finish(file, at_end, &mut edits),
             None => write_whole(&hunk, file, at_end, &mut edits).map(|(found, agreement, written)| {
@@ -336,7 +339,7 @@ impl Engine {
                 self.events.push(PatchEvent::HunkDone { hunk: id });
             }
             Err(miss) => {
-                hunk.is_whole = true;
+                hunk.is_whole = is_whole;
                 update.hunk = Some(hunk);
                 self.fail_hunk(miss);
                 self.close_failed();

@@ -28,7 +28,7 @@ pub(super) struct OpenHunk {
     /// There once its place is settled.
     pub(super) writer: Option<Writer>,
     pub(super) wrote: bool,
-    /// Whether all of its lines are here.
+    /// Whether its lines are all here and say all there is to say of it.
     pub(super) is_whole: bool,
     /// Its failure was reported; its other lines are skipped.
     pub(super) failed: bool,
