@@ -49,6 +49,10 @@ const MIRROR_INTERVAL: Duration = Duration::from_millis(100);
 const MIRRORED_HUNKS: usize = 256;
 /// What is said of a hunk the end came in the middle of.
 const CUT_OFF: &str = "the turn ended before this was complete";
+/// Said of a hunk of which a part was gone.
+pub(crate) const PART_GONE: &str = "somebody had changed a part of it already";
+/// Said of a hunk that left out text, because what it was to replace was replaced already.
+pub(crate) const YIELDED: &str = "somebody has replaced this text meanwhile, and theirs stays";
 /// What begins the reason of a hunk that moved a document; the new path follows.
 pub(crate) const MOVED_TO: &str = "moved to ";
 /// The reason of a hunk that deleted a document.

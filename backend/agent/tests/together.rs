@@ -90,10 +90,92 @@ async fn people_win_the_same_characters_and_the_hunk_says_so() {
         .await;
     call.done().await;
     let ended = world.ended(turn).await;
-    let text = world.text(list).await;
-    assert!(text.starts_with("one\ncost = ") && text.contains("99") && !text.contains("10"), "{text}");
+    assert_eq!(world.text(list).await, "one\ncost = 99\nthree\n");
+    assert_eq!(states(&ended), [HunkState::Applied]);
     let reason = ended.hunks[0].reason.clone().unwrap_or_default();
-    assert!(reason.contains("somebody had changed"), "{ended:?}");
+    assert!(reason.contains("somebody has replaced"), "{ended:?}");
+    world.reject(turn).await.unwrap();
+    assert_eq!(world.text(list).await, "one\nprice = 99\nthree\n");
+}
+
+/// [T36] A hunk that would only change what people changed is missed, and the next hunk is not.
+#[tokio::test]
+async fn a_hunk_that_is_left_nothing_is_missed() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let list = world.document("list.txt", "one\nprice = 10\nthree\nfour\n").await;
+    let mut ada = world.join(list).await;
+    let turn = world.start("raise the price", list).await;
+    let mut call = script.call().await;
+    ada.delete("10").await;
+    ada.type_after("price = ", "99").await;
+    ada.delete("four").await;
+    eventually("ada's words", async || (!world.text(list).await.contains("four")).then_some(())).await;
+    let patch = "*** Begin Patch\n*** Update File: list.txt\n@@\n one\n-price = 10\n+price = 20\n@@\n three\n\
+                 -four\n+vier\n+five\n*** End Patch\n";
+    call.patch(patch).await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(states(&ended)[0], HunkState::Missed, "{ended:?}");
+    let hunk = &ended.hunks[0];
+    assert_eq!((hunk.inserted, hunk.deleted, hunk.line), (0, 0, Some(2)));
+    assert!(hunk.reason.as_deref().unwrap_or_default().contains("somebody has replaced"), "{ended:?}");
+    let text = world.text(list).await;
+    assert!(text.starts_with("one\nprice = 99\nthree\n"), "{text}");
+    assert!(!text.contains("vier") && !text.contains("four"), "{text}");
+    assert!(!script.is_called().await, "what people won is not asked for again");
+    world.reject(turn).await.unwrap();
+    assert_eq!(world.text(list).await, "one\nprice = 99\nthree\n\n");
+}
+
+/// [T37] A hunk that was refused in the text the model was shown is not looked for in another, nor half of it.
+#[tokio::test]
+async fn a_refused_hunk_stays_refused() {
+    const TEXT: &str = "def total():\n    return 1\n\nclass A:\n    pass\n\nclass B:\n    pass\n";
+    let refused = [
+        "@@\n def total():\n-    return 1\n+    return 2\n*** End of File\n",
+        "@@ class B:\n-class A:\n+class C:\n",
+        "@@\n def total():\n     return 1\n+    return 2\n+    return 3\n*** End of File\n",
+    ];
+    for hunk in refused {
+        let script = Script::new();
+        let world = World::with(script.clone()).await;
+        let code = world.document("a.py", TEXT).await;
+        let mut ada = world.join(code).await;
+        script.allow_only(1);
+        let turn = world.start("change it", code).await;
+        let mut call = script.call().await;
+        ada.type_somewhere(0.0, "# mine\n").await;
+        eventually("ada's words", async || world.text(code).await.contains("mine").then_some(())).await;
+        call.patch(&format!("*** Begin Patch\n*** Update File: a.py\n{hunk}*** End Patch\n")).await;
+        call.done().await;
+        let ended = world.ended(turn).await;
+        let is_refused = |state: &HunkState| matches!(state, HunkState::Missed | HunkState::Reverted);
+        assert!(states(&ended).iter().all(is_refused), "{hunk}: {ended:?}");
+        assert_eq!(world.text(code).await, format!("# mine\n{TEXT}"), "{hunk}");
+    }
+}
+
+/// [T37] Where a heading says what lines alone do not, they are not looked for without it.
+#[tokio::test]
+async fn a_hunk_below_a_heading_is_not_looked_for_without_it() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let code = world.document("a.py", "class A:\n    pass\n\nclass B:\n    pass\n").await;
+    let mut ada = world.join(code).await;
+    script.allow_only(1);
+    let turn = world.start("change B", code).await;
+    let mut call = script.call().await;
+    ada.type_after("class A:\n", "    x = 1\n").await;
+    eventually("ada's words", async || world.text(code).await.contains("x = 1").then_some(())).await;
+    call.patch(
+        "*** Begin Patch\n*** Update File: a.py\n@@ class B:\n-    x = 1\n+    x = 2\n*** End Patch\n",
+    )
+    .await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(states(&ended), [HunkState::Missed], "{ended:?}");
+    assert!(world.text(code).await.contains("    x = 1\n"));
 }
 
 /// [T37] Lines the model was not shown, because somebody typed them since, are found where they stand now.

@@ -122,6 +122,8 @@ pub struct WrittenEdit {
     pub deleted: u32,
     /// Units that should have been deleted and had been by somebody else.
     pub missing: u32,
+    /// Whether nothing of it was done, because somebody has replaced all that it was to replace.
+    pub yielded: bool,
 }
 
 /// A turn's edits of one document that are committed together with others'.
@@ -153,8 +155,6 @@ pub struct PreparedEdit {
     pub at: u32,
     /// What it deletes, in the text it was prepared on.
     pub deleted: Vec<Range<u32>>,
-    /// Whether its text was left out because somebody has replaced all that it was to replace.
-    pub yielded: bool,
 }
 
 /// A decision about some hunks of a turn, as far as they are in one document.

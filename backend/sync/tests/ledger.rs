@@ -313,6 +313,10 @@ impl World {
                 let units = UnitRange { client: last.client, clock, length: done.inserted };
                 self.inserted(units, &edit.insert, Some(hunk));
             }
+            if done.yielded {
+                // It did nothing, so it wants nothing gone.
+                continue;
+            }
             for unit in self.originals(&edit.delete).await {
                 self.units.get_mut(&unit).unwrap().unwanted_by.insert(hunk);
             }

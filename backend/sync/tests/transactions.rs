@@ -382,11 +382,81 @@ async fn an_edit_yields_to_what_a_person_put_in_its_place() {
     let mut transaction = Transaction::begin(&world.registry, [world.documents[0]]).await.unwrap();
     let edits = TextEdits { turn, member: world.member, edits };
     let prepared = transaction.edit_text(world.documents[0], edits).await.unwrap();
-    let yielded: Vec<bool> = prepared.edits.iter().map(|edit| edit.yielded).collect();
+    let yielded: Vec<bool> = prepared.edits.iter().map(|edit| edit.written.yielded).collect();
     assert_eq!(yielded, [false, true, false]);
     assert_eq!(prepared.edits[2].written.missing, 2);
     transaction.commit(vec![row], Vec::new()).await.unwrap();
     assert_eq!(world.texts().await[0], "1 2 dreiTH", "the rest of it is replaced, what they typed stays");
+}
+
+/// [E33] What a turn writes by itself yields the same way, and wants nothing gone where it did.
+#[tokio::test]
+async fn what_a_turn_writes_yields_too() {
+    let world = World::new().await;
+    let (turn, row) = world.turn();
+    let (other, other_row) = world.turn();
+    world.store.commit(Write::changes([row, other_row])).await.unwrap();
+    let mut ada = world.join(0, 7).await;
+    ada.type_at(0, 0, "price = 10").await;
+    ada.until("nothing", |ada| ada.text() == "price = 10").await;
+    let base = world.read(0).await;
+    ada.type_at(8, 2, "99").await;
+    world.read(0).await;
+    let room = world.registry.open(world.documents[0]).await.unwrap();
+    let write = async |turn, edits| {
+        let stop = CancellationToken::new();
+        let write = TurnWrite { turn, member: world.member, edits, changes: Vec::new(), stop };
+        room.write(write).await.unwrap()
+    };
+    let gone = write(other, vec![edit(&base, 1, 0, 5, "")]).await;
+    assert_eq!(gone.edits[0].deleted, 5);
+    let edits = vec![edit(&base, 1, 0, 5, "cost"), edit(&base, 1, 8, 9, "2"), edit(&base, 1, 6, 7, ":")];
+    let written = write(turn, edits).await;
+    let did: Vec<_> = written.edits.iter().map(|edit| (edit.yielded, edit.inserted)).collect();
+    assert_eq!(did, [(true, 0), (true, 0), (false, 1)]);
+    assert_eq!(world.texts().await[0], " : 99");
+    let ledger = world.store.ledger_of_turn(turn).await.unwrap();
+    let kinds: Vec<_> = ledger.iter().map(|stored| stored.entry.kind).collect();
+    assert_eq!(kinds, [LedgerKind::Inserted, LedgerKind::Deleted]);
+}
+
+/// Edits in many places of a long text, as a rename through a large file makes them, keep no room busy for long.
+#[tokio::test]
+async fn many_edits_of_a_long_text_are_written() {
+    const EDITS: u32 = 20_000;
+    const APART: u32 = 40;
+    let world = World::new().await;
+    let (turn, row) = world.turn();
+    world.store.commit(Write::changes([row])).await.unwrap();
+    let ada = world.join(0, 7).await;
+    let text = "0123456789".repeat((EDITS * APART / 10) as usize);
+    ada.type_at(0, 0, &text).await;
+    let mut expected = text;
+    for (from, to, together) in [("3", "x", false), ("5", "y", true)] {
+        let base = world.read(0).await;
+        let first = expected.find(from).unwrap() as u32;
+        let edits: Vec<AnchoredEdit> =
+            (0..EDITS).map(|at| at * APART + first).map(|at| edit(&base, 1, at, at + 1, to)).collect();
+        if together {
+            let mut transaction = Transaction::begin(&world.registry, [world.documents[0]]).await.unwrap();
+            let edits = TextEdits { turn, member: world.member, edits };
+            transaction.edit_text(world.documents[0], edits).await.unwrap();
+            transaction.commit(Vec::new(), Vec::new()).await.unwrap();
+        } else {
+            let stop = CancellationToken::new();
+            let write = TurnWrite { turn, member: world.member, edits, changes: Vec::new(), stop };
+            world.registry.open(world.documents[0]).await.unwrap().write(write).await.unwrap();
+        }
+        let mut units = expected.into_bytes();
+        for at in (first as usize..units.len()).step_by(APART as usize) {
+            units[at] = to.as_bytes()[0];
+        }
+        expected = String::from_utf8(units).unwrap();
+        assert!(world.texts().await[0] == expected, "the text is as it was to be");
+    }
+    let ledger = world.store.ledger_of_turn(turn).await.unwrap();
+    let gone = ledger.iter().filter(|stored| stored.entry.kind == LedgerKind::Deleted);
+    assert_eq!(gone.count(), 2 * EDITS as usize);
 }
 
 /// [E34] The text of an older version is what it was, with units that lead into the text of now.

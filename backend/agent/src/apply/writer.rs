@@ -21,6 +21,7 @@ use ensemble_sync::room::{AnchoredEdit, Room, Written, WrittenEdit};
 use tokio::time::Instant;
 
 use super::hunks::Hunks;
+use super::{PART_GONE, YIELDED};
 use crate::context::Shown;
 
 /// How long a span that was announced is shown, before the cursor that writes in it; the next span may come sooner.
@@ -231,8 +232,10 @@ impl DocumentWriter {
         };
         if let Some(last) = self.pending.back_mut()
             && (last.hunk, last.at, last.what) == (hunk, at.0, What::Edit)
+            && last.delete.is_empty()
             && edit.delete.is_empty()
         {
+            // Only with what replaces nothing either: what replaces may yield, and this does not.
             last.insert.push_str(&edit.insert);
             return;
         }
@@ -413,7 +416,8 @@ impl DocumentWriter {
         }
         for ((item, edit), done) in batch.items.into_iter().zip(&batch.edits).zip(&written.edits) {
             let mut record = hunks.record(item.hunk, Some(self.document), &self.path);
-            record.state = HunkState::Applied;
+            let is_missed = done.yielded && !self.written.contains(&item.hunk);
+            record.state = if is_missed { HunkState::Missed } else { HunkState::Applied };
             if record.line.is_none() {
                 record.line = Some(self.line_of(&item));
             }
@@ -426,10 +430,16 @@ impl DocumentWriter {
             record.head = Some(end.to_relative_position());
             record.inserted += done.inserted;
             record.deleted += done.deleted;
-            if done.missing > 0 {
-                record.reason = Some("somebody had changed a part of it already".to_owned());
+            if done.yielded {
+                record.reason = Some(YIELDED.to_owned());
+            } else if done.missing > 0 {
+                record.reason.get_or_insert_with(|| PART_GONE.to_owned());
             }
             hunks.put(record);
+            if done.yielded {
+                self.show_end(done);
+                continue;
+            }
             self.written.insert(item.hunk);
 
             if item.what == What::EditNow {

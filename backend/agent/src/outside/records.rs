@@ -9,11 +9,8 @@ use ensemble_store::HunkRecord;
 use ensemble_sync::room::{PreparedEdit, PreparedText};
 
 use super::plan::FilePlan;
+use crate::apply::{PART_GONE, YIELDED};
 
-/// Said of a hunk of which a part was gone.
-const PART_GONE: &str = "somebody had changed a part of it already";
-/// Said of a hunk that left out text, because what it was to replace was replaced already.
-const YIELDED: &str = "somebody has replaced this text meanwhile, and theirs stays";
 /// Said of a hunk whose old and new text are the same.
 const NO_CHANGE: &str = "it changes nothing";
 
@@ -54,8 +51,8 @@ pub(crate) fn settle(turn: TurnId, file: &FilePlan, prepared: &PreparedText) -> 
         record.head = Some(written.end.to_relative_position());
         record.inserted += written.inserted;
         record.deleted += written.deleted;
-        *is_cut |= done.yielded || written.missing > 0;
-        if done.yielded {
+        *is_cut |= written.yielded || written.missing > 0;
+        if written.yielded {
             record.reason = Some(YIELDED.into());
         } else if written.missing > 0 {
             record.reason.get_or_insert_with(|| PART_GONE.into());
@@ -128,9 +125,9 @@ mod tests {
         let (inserted, deleted) =
             if yielded { (0, 0) } else { (insert.len() as u32, delete.end - delete.start) };
         let missing = if yielded { delete.end - delete.start } else { 0 };
-        let written = WrittenEdit { end: Anchor::Start, inserted, deleted, missing };
+        let written = WrittenEdit { end: Anchor::Start, inserted, deleted, missing, yielded };
         let deleted = if yielded || delete.is_empty() { Vec::new() } else { vec![delete] };
-        (edit, PreparedEdit { written, at, deleted, yielded })
+        (edit, PreparedEdit { written, at, deleted })
     }
 
     #[test]

@@ -201,6 +201,20 @@ impl Person {
         self.change(|content, transaction| content.remove_range(transaction, at, length)).await;
     }
 
+    /// Replaces words where they stand between others, in one step. Answers whether they do.
+    pub async fn replace(&mut self, before: &str, words: &str, after: &str, typed: &str) -> bool {
+        let text = self.sees();
+        let Some(at) = text.find(&format!("{before}{words}{after}")) else { return false };
+        let at = text[..at + before.len()].encode_utf16().count() as u32;
+        let length = words.encode_utf16().count() as u32;
+        self.change(|content, transaction| {
+            content.remove_range(transaction, at, length);
+            content.insert(transaction, at, typed);
+        })
+        .await;
+        true
+    }
+
     async fn change(&mut self, change: impl FnOnce(&TextRef, &mut yrs::TransactionMut<'_>)) {
         let update = {
             let mut transaction = self.peer.doc.transact_mut();

@@ -43,6 +43,7 @@ mod load;
 mod peers;
 mod prepare;
 mod review;
+mod turned;
 mod waiting;
 
 use prepare::{Hold, Made, next_order};

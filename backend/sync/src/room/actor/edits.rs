@@ -2,18 +2,17 @@
 
 use bytes::Bytes;
 use ensemble_protocol::limits;
-use ensemble_store::{
-    Author, ClientAdvance, ClientOwner, Committed, LedgerActor, LedgerEntry, LedgerKind, NewUpdate, Write,
-};
+use ensemble_store::{Author, ClientAdvance, ClientOwner, Committed, LedgerEntry, NewUpdate, Write};
 
+use super::turned::Turned;
 use super::{Content, Pending, RoomActor, Then, WRITERS};
 use crate::admission::{Refusal, grows_too_large};
 use crate::anchor::BaseText;
 use crate::error::RoomError;
 use crate::index::Stretch;
-use crate::room::{Answer, ReplicaWrite, TurnWrite, Written, WrittenEdit};
+use crate::room::{Answer, ReplicaWrite, TurnWrite, Written};
 use crate::update::utf16_prefix;
-use crate::writer::{self, EncodedEdit, ServerEdit, new_client};
+use crate::writer::new_client;
 
 impl RoomActor {
     pub(super) fn new_update(
@@ -74,57 +73,28 @@ impl RoomActor {
                 (new_client(&*self.registry.options().ids, taken), 0)
             }
         };
-        let edits: Vec<ServerEdit> = write
-            .edits
-            .iter()
-            .map(|edit| ServerEdit { at: edit.at, insert: edit.insert.clone(), delete: edit.delete.clone() })
-            .collect();
-        let (admitted, encoded) = match writer::encode(text.index(), client, clock, &edits) {
-            Ok(encoded) => encoded,
+        let turned = match Turned::new(text.index(), client, clock, &write.edits) {
+            Ok(turned) => turned,
             Err(refusal) => {
                 let _ = answer.send(Err(RoomError::Refused { document: self.document, refusal }));
                 return;
             }
         };
-        let inserted: u64 = admitted.blocks.iter().map(|block| u64::from(block.units.length)).sum();
-        if grows_too_large(text.index(), &admitted) {
+        let inserted = turned.inserted();
+        if grows_too_large(text.index(), &turned.admitted) {
             let refusal = Refusal::DocumentTooLarge(limits::DOCUMENT_UNITS);
             let _ = answer.send(Err(RoomError::Refused { document: self.document, refusal }));
             return;
         }
-        let mut ledger = Vec::new();
-        for (edit, encoded) in write.edits.iter().zip(&encoded) {
-            let by = LedgerActor::Turn(write.turn);
-            let entry = |kind, client, clock, length, text| LedgerEntry {
-                by,
-                hunk: Some(edit.hunk),
-                kind,
-                client,
-                clock,
-                length,
-                text,
-                of: None,
-            };
-            ledger.extend(
-                encoded
-                    .inserted
-                    .map(|units| entry(LedgerKind::Inserted, units.client, units.clock, units.length, None)),
-            );
-            if !encoded.deleted.is_empty() {
-                let texts = texts_of(&text.text(), &encoded.deleted);
-                ledger.extend(encoded.deleted.iter().zip(texts).map(|(gone, text)| {
-                    let units = gone.units;
-                    entry(LedgerKind::Deleted, units.client, units.clock, units.length, Some(text))
-                }));
-            }
-        }
-        let also = self.also_unwanted(write.turn, &write.edits, &encoded);
+        let mut ledger = turned.ledger(write.turn, &write.edits, || text.text());
+        let also = self.also_unwanted(write.turn, turned.done(&write.edits));
         ledger.extend(also);
         if write.stop.is_cancelled() {
             let _ = answer.send(Err(RoomError::TurnStopped));
             return;
         }
-        let edits = encoded.iter().map(written_edit).collect();
+        let edits = turned.written().collect();
+        let admitted = turned.admitted;
         if admitted.blocks.is_empty() && admitted.deletes.is_empty() && ledger.is_empty() {
             let told = move |done: Result<(), RoomError>| {
                 let _ = answer.send(done.map(|()| Written { version: None, edits }));
@@ -177,16 +147,7 @@ impl RoomActor {
     }
 }
 
-pub(super) fn written_edit(encoded: &EncodedEdit) -> WrittenEdit {
-    WrittenEdit {
-        end: encoded.end,
-        inserted: encoded.inserted.map_or(0, |units| units.length),
-        deleted: encoded.deleted.iter().map(|gone| gone.units.length).sum(),
-        missing: encoded.missing,
-    }
-}
-
-/// The texts of stretches, in their order, in one walk over the text.
+/// The texts of stretches, in their order, in one walk over the text. They may overlap.
 pub(super) fn texts_of(text: &str, stretches: &[Stretch]) -> Vec<String> {
     let mut order: Vec<usize> = (0..stretches.len()).collect();
     order.sort_unstable_by_key(|at| stretches[*at].offset);
@@ -194,12 +155,25 @@ pub(super) fn texts_of(text: &str, stretches: &[Stretch]) -> Vec<String> {
     let (mut bytes, mut units) = (0, 0);
     for at in order {
         let stretch = &stretches[at];
-        let (skip, _) = utf16_prefix(&text[bytes..], stretch.offset - units);
+        let (skip, halved) = utf16_prefix(&text[bytes..], stretch.offset - units);
         let start = bytes + skip;
         let (length, _) = utf16_prefix(&text[start..], stretch.units.length);
         text[start..start + length].clone_into(&mut texts[at]);
-        bytes = start + length;
-        units = stretch.offset + stretch.units.length;
+        #[cfg(test)]
+        WALKED.set(WALKED.get() + skip + length);
+        // Two edits may want the same units gone, so the next one may begin inside of this one.
+        (bytes, units) = (start, stretch.offset - u32::from(halved));
     }
     texts
+}
+
+#[cfg(test)]
+thread_local! {
+    static WALKED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// Bytes of texts this thread has walked over.
+#[cfg(test)]
+pub(super) fn walked() -> usize {
+    WALKED.get()
 }

@@ -7,22 +7,22 @@
 //! ends it.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use ensemble_protocol::limits;
-use ensemble_store::{Author, ClientAdvance, ClientOwner, LedgerActor, LedgerEntry, LedgerKind, NewUpdate};
+use ensemble_store::{Author, ClientAdvance, ClientOwner, NewUpdate};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use super::edits::{texts_of, written_edit};
+use super::turned::Turned;
 use super::{Content, Pending, RoomActor, Then};
 use crate::admission::{Admitted, Refusal, grows_too_large};
 use crate::error::RoomError;
-use crate::index::Index;
 use crate::registry::Vitals;
 use crate::room::frames::News;
-use crate::room::{AnchoredEdit, Answer, Order, PreparedEdit, PreparedText, ReplicaEdit, TextEdits};
-use crate::writer::{self, EncodedEdit, ServerEdit, new_client};
+use crate::room::{Answer, Order, PreparedEdit, PreparedText, ReplicaEdit, TextEdits};
+use crate::writer::new_client;
 
 /// Orders under way to a room: its keeper waits for the answer to each but the last.
 const ORDERS: usize = 2;
@@ -140,40 +140,29 @@ impl RoomActor {
         let taken = |client| owners.contains_key(&client) || self.presence.is_agent(client);
         let client = new_client(&*self.registry.options().ids, taken);
         let index = text.index();
-        let yielded: Vec<bool> = edits.edits.iter().map(|edit| yields(index, edit)).collect();
-        let server_edits: Vec<ServerEdit> = edits
-            .edits
-            .iter()
-            .zip(&yielded)
-            .map(|(edit, yielded)| ServerEdit {
-                at: edit.at,
-                insert: if *yielded { String::new() } else { edit.insert.clone() },
-                delete: edit.delete.clone(),
-            })
-            .collect();
-        let (admitted, encoded) = writer::encode(index, client, 0, &server_edits).map_err(refused)?;
-        let inserted: u64 = admitted.blocks.iter().map(|block| u64::from(block.units.length)).sum();
-        if grows_too_large(index, &admitted) {
+        let turned = Turned::new(index, client, 0, &edits.edits).map_err(refused)?;
+        let inserted = turned.inserted();
+        if grows_too_large(index, &turned.admitted) {
             return Err(refused(Refusal::DocumentTooLarge(limits::DOCUMENT_UNITS)));
         }
         let places: Option<Vec<u32>> = edits.edits.iter().map(|edit| index.offset(edit.at)).collect();
         let places = places.ok_or_else(|| refused(Refusal::UnknownPlace))?;
         let now = text.text();
-        let mut ledger = ledger_of(edits, &encoded, &now);
-        let prepared = encoded
-            .iter()
+        let mut ledger = turned.ledger(edits.turn, &edits.edits, || Arc::clone(&now));
+        let prepared = turned
+            .written()
+            .zip(&turned.encoded)
             .zip(places)
-            .zip(yielded)
-            .map(|((encoded, at), yielded)| PreparedEdit {
-                written: written_edit(encoded),
+            .map(|((written, encoded), at)| PreparedEdit {
+                written,
                 at,
                 deleted: encoded.deleted.iter().map(|gone| stretch(gone.offset, gone.units.length)).collect(),
-                yielded,
             })
             .collect();
         let prepared = PreparedText { edits: prepared, text: now };
-        let also = self.also_unwanted(edits.turn, &edits.edits, &encoded);
+        let also = self.also_unwanted(edits.turn, turned.done(&edits.edits));
         ledger.extend(also);
+        let admitted = turned.admitted;
         if admitted.blocks.is_empty() && admitted.deletes.is_empty() && ledger.is_empty() {
             return Ok((None, prepared));
         }
@@ -231,38 +220,6 @@ impl RoomActor {
     }
 }
 
-/// Whether all that an edit is to replace is gone: somebody has written something else there, and that stays.
-fn yields(index: &Index, edit: &AnchoredEdit) -> bool {
-    !edit.insert.is_empty()
-        && !edit.delete.is_empty()
-        && !edit.delete.iter().any(|range| index.any_visible(*range))
-}
-
 fn stretch(offset: u32, length: u32) -> Range<u32> {
     offset..offset + length
-}
-
-fn ledger_of(edits: &TextEdits, encoded: &[EncodedEdit], text: &str) -> Vec<LedgerEntry> {
-    let mut ledger = Vec::new();
-    for (edit, encoded) in edits.edits.iter().zip(encoded) {
-        let entry = |kind, client, clock, length, text| LedgerEntry {
-            by: LedgerActor::Turn(edits.turn),
-            hunk: Some(edit.hunk),
-            kind,
-            client,
-            clock,
-            length,
-            text,
-            of: None,
-        };
-        if let Some(units) = encoded.inserted {
-            ledger.push(entry(LedgerKind::Inserted, units.client, units.clock, units.length, None));
-        }
-        let texts = texts_of(text, &encoded.deleted);
-        ledger.extend(encoded.deleted.iter().zip(texts).map(|(gone, text)| {
-            let units = gone.units;
-            entry(LedgerKind::Deleted, units.client, units.clock, units.length, Some(text))
-        }));
-    }
-    ledger
 }

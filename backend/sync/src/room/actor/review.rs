@@ -132,14 +132,13 @@ impl RoomActor {
     }
 
     /// What of a turn's edits others had taken away before: their hunks, too, want it gone.
-    pub(super) fn also_unwanted(
+    pub(super) fn also_unwanted<'e>(
         &mut self,
         turn: TurnId,
-        edits: &[AnchoredEdit],
-        encoded: &[EncodedEdit],
+        edits: impl Iterator<Item = (&'e AnchoredEdit, &'e EncodedEdit)>,
     ) -> Vec<LedgerEntry> {
         let mut entries = Vec::new();
-        for (edit, encoded) in edits.iter().zip(encoded).filter(|(_, encoded)| encoded.missing > 0) {
+        for (edit, encoded) in edits.filter(|(_, encoded)| encoded.missing > 0) {
             let found: UnitSet = encoded.deleted.iter().map(|gone| gone.units).collect();
             let missing: Vec<UnitRange> =
                 edit.delete.iter().flat_map(|range| found.lacking(*range)).collect();
