@@ -17,7 +17,8 @@ pub struct DocumentsError {
 /// The commands about documents, as people use them.
 ///
 /// The server implements this with its own commands, so that a document an agent makes takes the same checks,
-/// the same transaction and the same tree replica as one a person makes. A call that returned `Ok` is committed.
+/// the same transaction and the same tree replica as one a person makes. A call that returned `Ok` is committed. One
+/// whose future is dropped may be committed all the same, so whoever asks waits for the answer.
 #[async_trait]
 pub trait Documents: Send + Sync + 'static {
     /// Makes an empty text document at a path that is free.

@@ -1,8 +1,11 @@
 //! Documents a turn makes, deletes and moves, as far as its policy lets it.
+//!
+//! A command that began comes to its end whoever waits for it, so a stop waits for it too: what it did is recorded
+//! and can be rejected.
 
 use std::sync::Arc;
 
-use ensemble_protocol::id::HunkId;
+use ensemble_protocol::id::{DocumentId, HunkId};
 use ensemble_store::HunkRecord;
 use tokio::time::Instant;
 
@@ -12,6 +15,15 @@ use crate::context;
 use crate::policy::{Entry, NEW_FILES, NOT_PART_OF_TURN};
 
 impl Applier {
+    /// Whether the turn was stopped before a command began; then its hunk is missed.
+    fn is_stopped(&mut self, hunk: HunkId, document: Option<DocumentId>, path: &str) -> bool {
+        let is_stopped = self.job.stop.is_cancelled();
+        if is_stopped {
+            self.hunks.missed(hunk, document, path, CUT_OFF);
+        }
+        is_stopped
+    }
+
     pub(super) async fn add_file(&mut self, hunk: HunkId, path: &Arc<str>, text: String) {
         if self.document_at(path).is_some() {
             self.hunks.missed(hunk, self.document_at(path), path, NOT_PART_OF_TURN);
@@ -21,15 +33,11 @@ impl Applier {
             self.hunks.missed(hunk, None, path, "the turn has made as many documents as one may");
             return;
         }
+        if self.is_stopped(hunk, None, path) {
+            return;
+        }
         let files = self.job.files.clone();
-        let made = tokio::select! {
-            biased;
-            () = self.job.stop.cancelled() => {
-                self.hunks.missed(hunk, None, path, CUT_OFF);
-                return;
-            }
-            made = files.create(self.job.project, self.job.member, path) => made,
-        };
+        let made = files.create(self.job.project, self.job.member, path).await;
         let document = match made {
             Ok(document) => document,
             Err(error) => {
@@ -63,16 +71,12 @@ impl Applier {
             self.hunks.missed(hunk, document, path, NOT_PART_OF_TURN);
             return;
         };
-        let files = self.job.files.clone();
         let document = self.writers[at].document;
-        let deleted = tokio::select! {
-            biased;
-            () = self.job.stop.cancelled() => {
-                self.hunks.missed(hunk, Some(document), path, CUT_OFF);
-                return;
-            }
-            deleted = files.delete(self.job.project, self.job.member, document) => deleted,
-        };
+        if self.is_stopped(hunk, Some(document), path) {
+            return;
+        }
+        let files = self.job.files.clone();
+        let deleted = files.delete(self.job.project, self.job.member, document).await;
         match deleted {
             Ok(()) => {
                 for lost in self.writers[at].drop_all() {
@@ -93,16 +97,12 @@ impl Applier {
             self.hunks.missed(hunk, document, from, NOT_PART_OF_TURN);
             return;
         };
-        let files = self.job.files.clone();
         let document = self.writers[at].document;
-        let moved = tokio::select! {
-            biased;
-            () = self.job.stop.cancelled() => {
-                self.hunks.missed(hunk, Some(document), from, CUT_OFF);
-                return;
-            }
-            moved = files.rename(self.job.project, self.job.member, document, to) => moved,
-        };
+        if self.is_stopped(hunk, Some(document), from) {
+            return;
+        }
+        let files = self.job.files.clone();
+        let moved = files.rename(self.job.project, self.job.member, document, to).await;
         match moved {
             Ok(()) => {
                 self.paths.remove(&**from);

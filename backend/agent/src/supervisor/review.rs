@@ -408,8 +408,8 @@ impl Decision<'_> {
         let options = &self.supervisor.shared.options;
         let record = self.record;
         let Some(document) = self.live(id).await? else { return Ok(false) };
-        // It has written in it, as is looked at below, so it was not made after the turn's end either. Edits
-        // over HTTP make their documents in the very commit that ends their turn.
+        // One of its hunks is about it, so it was not made after the turn's end either. Edits over HTTP make
+        // their documents in the very commit that ends their turn.
         let was_made_by_it = document.created_at >= record.created_at;
         if !was_made_by_it {
             return Ok(false);
@@ -419,7 +419,9 @@ impl Decision<'_> {
             matches!(client.owner, ClientOwner::Server) || client.owner == ClientOwner::Turn(record.id)
         });
         let has_ours = clients.iter().any(|client| client.owner == ClientOwner::Turn(record.id));
-        if !only_ours || !has_ours || !read_room(&options.rooms, id).await?.1.is_empty() {
+        // It may have been stopped before it wrote in it. A document somebody made with a text is not like that.
+        let is_untouched = clients.is_empty();
+        if !only_ours || !(has_ours || is_untouched) || !read_room(&options.rooms, id).await?.1.is_empty() {
             return Ok(false);
         }
         match options.documents.delete(record.project, self.member, id).await {

@@ -11,6 +11,7 @@ pub mod model;
 pub mod person;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -28,6 +29,7 @@ use ensemble_sync::RoomError;
 use ensemble_sync::registry::{RegistryOptions, RoomRegistry};
 use ensemble_sync::room::{ReplicaEdit, ReplicaWrite};
 use serde_json::json;
+use tokio::sync::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -77,7 +79,13 @@ impl World {
         let owner = MemberId::from_uuid(ids.uuid());
         let member = Change::CreateMember { id: owner, name: "Ada".into(), color: "#30bced".into() };
         store.commit(Write::changes([member])).await.unwrap();
-        let files = Arc::new(Files { store: store.clone(), rooms: rooms.clone(), ids: ids.clone() });
+        let files = Arc::new(Files {
+            store: store.clone(),
+            rooms: rooms.clone(),
+            ids: ids.clone(),
+            lock: Arc::default(),
+            begun: Arc::default(),
+        });
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         let supervisor = Supervisor::new(
             SupervisorOptions {
@@ -225,13 +233,32 @@ async fn create_project(
 }
 
 /// The commands about documents, as the server has them, without its checks.
+#[derive(Clone)]
 pub struct Files {
     store: Arc<dyn Store>,
     rooms: RoomRegistry,
     ids: Arc<dyn Ids>,
+    /// One command at a time; a test that holds it keeps them waiting.
+    pub lock: Arc<Mutex<()>>,
+    /// Commands that began.
+    pub begun: Arc<AtomicUsize>,
 }
 
 impl Files {
+    /// Brings a command to its end even if whoever asked goes away meanwhile.
+    async fn finish<T: Send + 'static>(
+        &self,
+        command: impl Future<Output = Result<T, DocumentsError>> + Send + 'static,
+    ) -> Result<T, DocumentsError> {
+        let (lock, begun) = (self.lock.clone(), self.begun.clone());
+        let command = tokio::spawn(async move {
+            begun.fetch_add(1, Ordering::SeqCst);
+            let _held = lock.lock().await;
+            command.await
+        });
+        command.await.unwrap()
+    }
+
     async fn make(&self, project: ProjectId, path: &str, text: &str) -> Result<DocumentId, DocumentsError> {
         let id = DocumentId::from_uuid(self.ids.uuid());
         let kind = DocumentKind::Text;
@@ -275,7 +302,8 @@ impl Documents for Files {
         _: MemberId,
         path: &str,
     ) -> Result<DocumentId, DocumentsError> {
-        self.make(project, path, "").await
+        let (files, path) = (self.clone(), path.to_owned());
+        self.finish(async move { files.make(project, &path, "").await }).await
     }
 
     async fn rename(
@@ -290,7 +318,8 @@ impl Documents for Files {
             edits: vec![ReplicaEdit::set(&["documents"], &document.to_string(), json!({ "path": path }))],
             updates: Vec::new(),
         };
-        self.commit(project, write).await
+        let files = self.clone();
+        self.finish(async move { files.commit(project, write).await }).await
     }
 
     async fn restore(
@@ -319,8 +348,12 @@ impl Documents for Files {
             edits: vec![ReplicaEdit::remove(&["documents"], &document.to_string())],
             updates: Vec::new(),
         };
-        self.commit(project, write).await?;
-        self.rooms.close(document);
-        Ok(())
+        let files = self.clone();
+        self.finish(async move {
+            files.commit(project, write).await?;
+            files.rooms.close(document);
+            Ok(())
+        })
+        .await
     }
 }
