@@ -146,6 +146,8 @@ struct Applier {
     writer_of: HashMap<HunkId, usize>,
     answer: String,
     answer_chars: usize,
+    /// Bytes the model has said in this answer, also those that are kept nowhere.
+    said_bytes: usize,
     /// Bytes of the answer the replica has.
     told: usize,
     mirroring: bool,
@@ -156,7 +158,7 @@ struct Applier {
     /// Calls of the patch tool, and how much of their input was taken.
     inputs: HashMap<u32, String>,
     made: usize,
-    /// The first line of a patch that could not be read.
+    /// What is said of the first part of this answer that could not be read.
     malformed: Option<String>,
     /// Hunks the end came in the middle of.
     cut: Vec<(HunkId, Arc<str>)>,
@@ -207,6 +209,7 @@ pub(crate) async fn apply(
         writer_of: HashMap::new(),
         answer: String::new(),
         answer_chars: 0,
+        said_bytes: 0,
         told: 0,
         mirroring: false,
         mirror_due: now,
@@ -384,17 +387,18 @@ impl Applier {
             PatchEvent::DeleteFile { hunk, path } => self.delete_file(self.number(hunk), &path).await,
             PatchEvent::MoveFile { hunk, from, to } => self.move_file(self.number(hunk), &from, &to).await,
             PatchEvent::Malformed { line, message } => {
-                self.malformed.get_or_insert_with(|| {
-                    format!("line {line} of the answer is no part of a patch: {message}")
-                });
+                self.malformed
+                    .get_or_insert_with(|| format!("line {line} of the answer could not be read: {message}"));
             }
             PatchEvent::Finished(summary) => {
                 self.hunks_of_answer = summary.hunks;
-                // Where there are hunks they tell the story; a patch without any would fail in silence.
-                if summary.hunks == 0
-                    && let Some(reason) = self.malformed.take()
-                {
-                    let hunk = self.number(ensemble_edit::HunkId(0));
+                // The hunks that could be read do not say that something beside them was lost.
+                if let Some(mut reason) = self.malformed.take() {
+                    if let Some(more) = summary.malformed.checked_sub(1).filter(|more| *more > 0) {
+                        reason = format!("{reason}; {more} more could not be read either");
+                    }
+                    let hunk = self.number(ensemble_edit::HunkId(summary.hunks));
+                    self.hunks_of_answer += 1;
                     self.hunks.missed(hunk, None, "", &reason);
                 }
             }

@@ -196,3 +196,54 @@ async fn the_demo_model_calls_the_edit_tool() {
     assert_eq!(world.text(shop).await, SHOP.replace("total", "subtotal"));
     assert_eq!(ended.hunks.iter().map(|hunk| hunk.inserted).sum::<u32>(), 6);
 }
+
+/// [T39] A part of an answer that could not be read is told beside the hunks that could.
+#[tokio::test]
+async fn what_could_not_be_read_is_told_beside_what_could() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let list = world.document("list.txt", "one\ntwo\n").await;
+    script.allow_only(2);
+    let turn = world.start("count", list).await;
+    let mut call = script.call().await;
+    let patch = |hunks: &str| {
+        let unreadable = "*** Change File: list.txt\n@@\n-two\n+2\n";
+        format!("*** Begin Patch\n{unreadable}*** Update File: list.txt\n@@\n{hunks}*** End Patch\n")
+    };
+    call.patch(&patch("-one\n+1\n@@\n-six\n+6\n")).await;
+    call.done().await;
+    // The second answer is told the same way.
+    let mut again = script.call().await;
+    again.patch(&patch("+0\n 1\n")).await;
+    again.done().await;
+    let ended = world.ended(turn).await;
+    let missed = HunkState::Missed;
+    assert_eq!(states(&ended), [HunkState::Applied, missed, missed, HunkState::Applied, missed], "{ended:?}");
+    for hunk in [2, 4] {
+        let reason = ended.hunks[hunk].reason.clone().unwrap_or_default();
+        assert!(reason.contains("line 2 ") && reason.contains("could not be read"), "{ended:?}");
+    }
+    assert_eq!(world.text(list).await, "0\n1\ntwo\n");
+}
+
+/// [T39] A call of which the arguments cannot be read is told, between those that count.
+#[tokio::test]
+async fn a_call_that_could_not_be_read_is_told() {
+    let script = Script::with(with(EditFormat::EditTool));
+    let world = World::with(script.clone()).await;
+    let list = world.document("list.txt", "one\ntwo\nthree\n").await;
+    let turn = world.start("count", list).await;
+    let mut call = script.call().await;
+    let edit = |old: &str, new: &str| {
+        format!(r#"{{"path": "list.txt", "edits": [{{"old_text": "{old}", "new_text": "{new}"}}]}}"#)
+    };
+    call.function("edit", &edit("one", "1")).await;
+    call.function("edit", &edit(r"tw\q", "2")).await;
+    call.function("edit", &edit("three", "3")).await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(states(&ended), [HunkState::Applied, HunkState::Applied, HunkState::Missed], "{ended:?}");
+    let reason = ended.hunks[2].reason.clone().unwrap_or_default();
+    assert!(reason.contains("could not be read") && reason.contains("not JSON"), "{ended:?}");
+    assert_eq!(world.text(list).await, "1\ntwo\n3\n");
+}

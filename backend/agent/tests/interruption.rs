@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ensemble_demo_model::DemoOptions;
+use ensemble_model::ModelEvent;
 use ensemble_protocol::error::ErrorCode;
+use ensemble_protocol::limits;
 use ensemble_protocol::rest::{HunkState, Review, TurnStatus};
 
 use self::support::model::{Demo, Script, pieces, quick};
@@ -130,6 +133,98 @@ async fn a_silent_model_is_stopped_as_well() {
     assert_eq!(interrupted.status, TurnStatus::Interrupted);
     assert_eq!(world.text(list).await, LIST);
     ada.wait_for_agent("the agent to leave", |agent| agent.is_none()).await;
+}
+
+/// [T7] A stop in the middle of a command about a document waits for what becomes of it: what happened is recorded,
+/// and rejecting takes it back.
+#[tokio::test]
+async fn a_stop_during_a_command_records_what_the_command_did() {
+    let commands = [
+        ("delete list.txt", "*** Delete File: list.txt\n", None, None),
+        (
+            "move list.txt to moved.txt",
+            "*** Update File: list.txt\n*** Move to: moved.txt\n",
+            Some("moved.txt"),
+            None,
+        ),
+        ("make new.txt", "*** Add File: new.txt\n+new\n", Some("list.txt"), Some("new.txt")),
+    ];
+    for (prompt, section, list_is_at, made_at) in commands {
+        let script = Script::new();
+        let world = World::with(script.clone()).await;
+        let list = world.document("list.txt", LIST).await;
+        let turn = world.start(prompt, list).await;
+        let mut call = script.call().await;
+        let item = call.begin_patch().await;
+        let held = world.files.lock.clone().lock_owned().await;
+        call.delta(item, &format!("*** Begin Patch\n{section}*** End Patch\n")).await;
+        eventually("the command", async || (world.files.begun.load(Ordering::SeqCst) == 1).then_some(()))
+            .await;
+        let release = async {
+            eventually("the stop", async || call.cancelled.is_cancelled().then_some(())).await;
+            drop(held);
+        };
+        let (interrupted, ()) = tokio::join!(world.supervisor.interrupt(world.project, turn), release);
+        let interrupted = interrupted.unwrap();
+        assert_eq!(interrupted.status, TurnStatus::Interrupted);
+        let states: Vec<HunkState> = interrupted.hunks.iter().map(|hunk| hunk.state).collect();
+        assert_eq!(states, [HunkState::Applied], "{prompt}: {interrupted:?}");
+        // What it is now is what was recorded, and nothing comes after it.
+        let of = async |path: Option<&str>| match path {
+            Some(path) => world.at(path).await,
+            None => None,
+        };
+        for _ in 0..2 {
+            let is_at = world.at("list.txt").await.or(world.at("moved.txt").await);
+            assert_eq!(is_at, of(list_is_at).await, "{prompt}");
+            assert_eq!(made_at.is_some(), of(made_at).await.is_some(), "{prompt}");
+            assert_eq!(made_at.is_none(), world.at("new.txt").await.is_none(), "{prompt}");
+            tokio::task::yield_now().await;
+        }
+        world.reject(turn).await.unwrap();
+        assert_eq!(world.at("list.txt").await, Some(list), "{prompt}");
+        assert_eq!((world.at("moved.txt").await, world.at("new.txt").await), (None, None), "{prompt}");
+        assert_eq!(world.text(list).await, LIST, "{prompt}");
+    }
+}
+
+/// [T38] An answer that never ends is ended: what was applied stays and can be rejected.
+#[tokio::test]
+async fn an_answer_that_never_ends_is_ended() {
+    // Of a hunk that has no place, of prose, and of thoughts nobody is shown.
+    let events: [fn(u32, String) -> ModelEvent; 3] = [
+        |item, delta| ModelEvent::ToolInputDelta { item, delta },
+        |_, text| ModelEvent::TextDelta(text),
+        |_, text| ModelEvent::ReasoningDelta(text),
+    ];
+    let piece = format!("-{}\n", "again and ".repeat(6)).repeat(1000);
+    for event in events {
+        let script = Script::new();
+        let world = World::with(script.clone()).await;
+        let list = world.document("list.txt", LIST).await;
+        let turn = world.start("count", list).await;
+        let mut call = script.call().await;
+        let item = call.begin_patch().await;
+        let (first, _) = PATCH.split_at(PATCH.find("@@\n-three").unwrap());
+        call.delta(item, &format!("{first}@@\n")).await;
+        let mut said = 0;
+        while said < 2 * limits::ANSWER_BYTES && !call.cancelled.is_cancelled() {
+            call.event(event(item, piece.clone())).await;
+            said += piece.len();
+        }
+        let ended = world.ended(turn).await;
+        assert_eq!(ended.status, TurnStatus::Failed);
+        assert_eq!(
+            ended.error.as_ref().map(|error| error.code.as_str()),
+            Some("answer_too_long"),
+            "{:?}",
+            ended.error
+        );
+        assert!(said >= limits::ANSWER_BYTES, "it was ended after {said} bytes");
+        assert_eq!(world.text(list).await, LIST.replace("one\n", "one\none and a half\n"));
+        world.reject(turn).await.unwrap();
+        assert_eq!(world.text(list).await, LIST);
+    }
 }
 
 /// [T6] A turn that waits is taken out of the queue, and those behind it move up.

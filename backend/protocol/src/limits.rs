@@ -199,6 +199,10 @@ pub const DOCUMENTS_PER_PROJECT: usize = 5000;
 pub const PROMPT_CHARS: usize = 32_000;
 /// Characters of a model's answer that are kept.
 pub const ANSWER_CHARS: usize = 200_000;
+/// Bytes of one answer of a model, what it thinks aloud included: several times what any model can write in one. One
+/// that repeats itself without end is ended there, since what it says is in memory up to three times over until it
+/// has a place.
+pub const ANSWER_BYTES: usize = 4 * 1024 * 1024;
 /// Replacements in one request: more than a person would look through, and each is looked for in the whole text.
 pub const EDITS_PER_REQUEST: usize = 500;
 /// Files one patch is about: a rename through a whole small project fits.

@@ -121,6 +121,7 @@ impl Applier {
         self.source = None;
         self.ends_line = true;
         self.malformed = None;
+        self.said_bytes = 0;
     }
 
     /// A hunk that was missed once the model could be asked for it again.

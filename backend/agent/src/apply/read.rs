@@ -9,6 +9,14 @@ use super::{Applier, End, Source, Try, failed};
 
 impl Applier {
     pub(super) async fn model_said(&mut self, event: ModelEvent) -> Option<End> {
+        self.said_bytes += self.bytes_of(&event);
+        if self.said_bytes > limits::ANSWER_BYTES {
+            let most = limits::ANSWER_BYTES / (1024 * 1024);
+            return Some(End::Failed(TurnError {
+                code: "answer_too_long".into(),
+                detail: format!("the answer was longer than {most} MiB and was cut off"),
+            }));
+        }
         match event {
             ModelEvent::Started { response_id } => {
                 tracing::debug!(call.id = %response_id, "the model answers");
@@ -66,6 +74,20 @@ impl Applier {
             ModelEvent::Failed(error) => return Some(failed(&error)),
         }
         None
+    }
+
+    /// What an event adds to the answer: at least a byte, so that a stream of empty ones ends as well.
+    fn bytes_of(&self, event: &ModelEvent) -> usize {
+        let bytes = match event {
+            ModelEvent::TextDelta(text) | ModelEvent::ReasoningDelta(text) => text.len(),
+            ModelEvent::ToolInputDelta { delta, .. } => delta.len(),
+            // It says again what came in pieces.
+            ModelEvent::ToolEnd { item, input } => {
+                input.len().saturating_sub(self.inputs.get(item).map_or(0, String::len))
+            }
+            _ => 0,
+        };
+        bytes.max(1)
     }
 
     /// Gives text to the patch stream. Outputs of the model stand on lines of their own there.
