@@ -28,7 +28,7 @@ fn only_ada(text: &str) -> String {
 /// What Ada makes of the word `old` in a line, and what is left of it.
 const REPLACED: [(&str, &str); 4] = [("old", ""), ("o", "ld"), ("l", "od"), ("ld", "o")];
 
-/// [T3] With somebody typing anywhere at any time, the agent's text is what it would have been alone, and every
+/// [T3] [E9] With somebody typing anywhere at any time, the agent's text is what it would have been alone, and every
 /// letter typed is there before and after the turn is rejected. [T36] Where she replaced a whole word first, hers stays
 /// alone and the hunk says so; where she replaced a part of it, the rest of it is replaced.
 #[tokio::test]

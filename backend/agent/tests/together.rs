@@ -74,7 +74,7 @@ async fn what_is_typed_around_and_inside_of_deleted_text_stays() {
     }
 }
 
-/// [T36] Where people changed the very characters a turn would change, theirs stay and the hunk says so.
+/// [T36] [E9] Where people changed the very characters a turn would change, theirs stay and the hunk says so.
 #[tokio::test]
 async fn people_win_the_same_characters_and_the_hunk_says_so() {
     let script = Script::new();
@@ -128,7 +128,7 @@ async fn a_hunk_that_is_left_nothing_is_missed() {
     assert_eq!(world.text(list).await, "one\nprice = 99\nthree\n\n");
 }
 
-/// [T37] A hunk that was refused in the text the model was shown is not looked for in another, nor half of it.
+/// [T37] [E10] A hunk that was refused in the text the model was shown is not looked for in another, nor half of it.
 #[tokio::test]
 async fn a_refused_hunk_stays_refused() {
     const TEXT: &str = "def total():\n    return 1\n\nclass A:\n    pass\n\nclass B:\n    pass\n";

@@ -39,7 +39,7 @@ pub use diff::diff;
 pub use format::Format;
 pub use hunk::{Agreement, HunkId, HunkText, Miss, MissReason, Missed, Nearest};
 pub use locate::nearest::FUZZY_THRESHOLD;
-pub use mapping::{DeltaLog, Mapped, Mapping, Merged, Overlap, Replaced};
+pub use mapping::{Mapped, Mapping, Merged, Overlap, Replaced};
 pub use patch::{FileKind, Mode, PathRefused, normalize_path};
 pub use place::{FoundIn, Placed, place};
 pub use position::{ByteOffset, LineColumn, TextIndex, Utf16Offset};

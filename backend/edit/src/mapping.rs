@@ -2,21 +2,14 @@
 //! same block.
 //!
 //! A [`Mapping`] leads from one version of a text to a later one: which ranges were replaced, and how long
-//! what replaced them is. Mappings of consecutive versions compose, so a [`DeltaLog`] can lead from any
-//! version it still knows to the newest one. Everything counts in UTF-16 units, as the editor and the CRDT do.
+//! what replaced them is. Everything counts in UTF-16 units, as the editor and the CRDT do. Live documents need no
+//! mapping, since each of their units has an id; this is for texts of which nothing but the texts is known.
 
-use std::collections::VecDeque;
 use std::ops::Range;
 
 use crate::diff::diff;
 use crate::position::{TextIndex, Utf16Offset};
 use crate::text_edit::{EditError, Utf16Edit};
-
-/// What one replaced range counts for in [`DeltaLog::size_bytes`]: its four positions.
-const CHANGE_BYTES: usize = size_of::<Replaced>();
-
-/// What one recorded version counts for in [`DeltaLog::size_bytes`], without its replaced ranges.
-const ENTRY_BYTES: usize = size_of::<(u64, Mapping)>();
 
 /// A range of the base text that was replaced, and where its replacement stands now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -111,44 +104,6 @@ impl Mapping {
         self.changes.is_empty()
     }
 
-    /// This mapping followed by a later one, at a cost that grows with the number of changes of both.
-    #[must_use]
-    pub fn then(&self, later: &Self) -> Self {
-        let mut changes = Vec::with_capacity(self.changes.len() + later.changes.len());
-        let (mut first, mut second) = (self.changes.iter().peekable(), later.changes.iter().peekable());
-        // How far places behind everything so far have moved from the base text to the text between the
-        // two mappings, and from there to the current one.
-        let (mut before, mut after) = (0i64, 0i64);
-        loop {
-            // A group is what touches in the text between; everything else is independent.
-            let start = match (first.peek(), second.peek()) {
-                (None, None) => break,
-                (Some(left), None) => left.current.start,
-                (None, Some(right)) => right.base.start,
-                (Some(left), Some(right)) => left.current.start.min(right.base.start),
-            };
-            let (base_start, current_start) = (moved(start, -before), moved(start, after));
-            let mut end = start;
-            loop {
-                if let Some(left) = first.next_if(|left| left.current.start <= end) {
-                    end = end.max(left.current.end);
-                    before += length(&left.current) - length(&left.base);
-                } else if let Some(right) = second.next_if(|right| right.base.start <= end) {
-                    end = end.max(right.base.end);
-                    after += length(&right.current) - length(&right.base);
-                } else {
-                    break;
-                }
-            }
-            let base = base_start..moved(end, -before);
-            let current = current_start..moved(end, after);
-            if !(base.is_empty() && current.is_empty()) {
-                push(&mut changes, Replaced { base, current });
-            }
-        }
-        Self { changes }
-    }
-
     /// Where a range of the base text is now.
     pub fn range(&self, range: &Range<Utf16Offset>) -> Mapped {
         let touched = self.changes_in(range);
@@ -241,90 +196,6 @@ impl Mapping {
     }
 }
 
-/// The changes of a text, version by version, as far back as there is room for.
-///
-/// Versions are any ascending numbers. A log is told of every change, in order; what it cannot hold any
-/// more it forgets from the oldest on, and then says so rather than give a wrong mapping.
-#[derive(Clone, Debug)]
-pub struct DeltaLog {
-    /// The version and the change that led to it, oldest first.
-    entries: VecDeque<(u64, Mapping)>,
-    /// The oldest version that can still be mapped.
-    oldest: u64,
-    newest: u64,
-    size_bytes: usize,
-    max_bytes: usize,
-}
-
-impl DeltaLog {
-    /// An empty log that starts at a version of the text and holds at most so many bytes.
-    pub fn new(version: u64, max_bytes: usize) -> Self {
-        Self { entries: VecDeque::new(), oldest: version, newest: version, size_bytes: 0, max_bytes }
-    }
-
-    /// Records the change that led to a version. A version that is not newer than the last one makes the
-    /// log start anew there, since what lies between is unknown.
-    pub fn record(&mut self, version: u64, change: Mapping) {
-        if version <= self.newest {
-            *self = Self::new(version, self.max_bytes);
-            return;
-        }
-        self.newest = version;
-        if change.is_empty() {
-            return;
-        }
-        self.size_bytes += cost(&change);
-        self.entries.push_back((version, change));
-        while self.size_bytes > self.max_bytes {
-            let Some(&(oldest, _)) = self.entries.front() else { break };
-            self.forget_before(oldest);
-        }
-    }
-
-    /// Forgets what is only needed for versions before this one.
-    pub fn forget_before(&mut self, version: u64) {
-        while let Some((_, change)) = self.entries.pop_front_if(|(of, _)| *of <= version) {
-            self.size_bytes -= cost(&change);
-        }
-        self.oldest = self.oldest.max(version.min(self.newest));
-    }
-
-    /// The way from a version to the newest one; `None` for a version that is forgotten or was never there.
-    pub fn since(&self, version: u64) -> Option<Mapping> {
-        if !(self.oldest..=self.newest).contains(&version) {
-            return None;
-        }
-        let first = self.entries.partition_point(|(of, _)| *of <= version);
-        Some(self.composed(first..self.entries.len()))
-    }
-
-    /// The newest version.
-    pub fn version(&self) -> u64 {
-        self.newest
-    }
-
-    /// What the log holds, in bytes.
-    pub fn size_bytes(&self) -> usize {
-        self.size_bytes
-    }
-
-    /// Composes by halves, so that a long log costs little more than its length.
-    fn composed(&self, entries: Range<usize>) -> Mapping {
-        match entries.len() {
-            0 => Mapping::default(),
-            1 => self.entries[entries.start].1.clone(),
-            len => {
-                let middle = entries.start + len / 2;
-                self.composed(entries.start..middle).then(&self.composed(middle..entries.end))
-            }
-        }
-    }
-}
-
-fn cost(change: &Mapping) -> usize {
-    ENTRY_BYTES + change.changes.len() * CHANGE_BYTES
-}
-
 /// Appends a change, joined with the one before it when they touch.
 fn push(changes: &mut Vec<Replaced>, change: Replaced) {
     match changes.last_mut() {
@@ -403,18 +274,10 @@ mod tests {
     }
 
     #[test]
-    fn mappings_compose() {
-        // abcdef -> aXbcdef -> aXbef -> Z aXbef, joined where they touch.
-        let typed = mapping(&[(1..1, 1)]);
-        let deleted = mapping(&[(3..5, 0)]);
-        let inserted = mapping(&[(0..0, 2)]);
-        let all = typed.then(&deleted).then(&inserted);
-        assert_eq!(all, mapping(&[(0..0, 2), (1..1, 1), (2..4, 0)]));
-        assert_eq!(all, typed.then(&deleted.then(&inserted)));
-        // What is typed and deleted again leaves nothing.
-        assert!(mapping(&[(1..1, 3)]).then(&mapping(&[(1..4, 0)])).is_empty());
+    fn what_is_no_change_is_no_mapping() {
         assert!(Mapping::new([(Utf16Offset(3)..Utf16Offset(2), 0)]).is_err());
         assert!(Mapping::new([(at(0..2), 0), (at(1..3), 0)]).is_err());
+        assert!(mapping(&[(4..4, 0)]).is_empty());
     }
 
     #[test]
@@ -441,27 +304,5 @@ mod tests {
         assert_eq!(mapping.merge(&base, &[edit(1..1, "M")], &current).edits, [edit(2..2, "M")]);
         assert_eq!(mapping.merge(&base, &[edit(0..1, "M")], &current).edits, [edit(0..1, "M")]);
         assert_eq!(mapping.merge(&base, &[edit(1..2, "M")], &current).edits, [edit(2..3, "M")]);
-    }
-
-    #[test]
-    fn a_log_maps_what_it_remembers_and_nothing_else() {
-        let mut log = DeltaLog::new(7, 4 * (ENTRY_BYTES + CHANGE_BYTES));
-        for version in 8..=10 {
-            log.record(version, mapping(&[(0..0, 1)]));
-        }
-        log.record(12, Mapping::default());
-        assert_eq!(log.since(7), Some(mapping(&[(0..0, 3)])));
-        assert_eq!(log.since(9), Some(mapping(&[(0..0, 1)])));
-        assert_eq!(log.since(11), Some(Mapping::default()));
-        assert_eq!((log.since(6), log.since(13), log.version()), (None, None, 12));
-        for version in 13..=15 {
-            log.record(version, mapping(&[(0..0, 1)]));
-        }
-        assert_eq!((log.since(8), log.since(9)), (None, Some(mapping(&[(0..0, 4)]))));
-        log.forget_before(14);
-        assert_eq!((log.since(13), log.since(14)), (None, Some(mapping(&[(0..0, 1)]))));
-        assert_eq!(log.size_bytes(), ENTRY_BYTES + CHANGE_BYTES);
-        log.record(15, Mapping::default());
-        assert_eq!((log.since(14), log.since(15)), (None, Some(Mapping::default())));
     }
 }

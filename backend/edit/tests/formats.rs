@@ -305,7 +305,7 @@ proptest! {
         prop_assert!(text.lines().rev().zip(&tail).all(|(left, right)| left == *right), "{text}");
     }
 
-    /// [E9] What people type in other lines while an answer streams is merged with it.
+    /// What people type in other lines while an answer streams is merged with it.
     #[test]
     fn streams_merge_with_what_people_type(
         lines in source(),

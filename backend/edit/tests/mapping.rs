@@ -4,7 +4,7 @@
 
 use std::ops::Range;
 
-use ensemble_edit::{DeltaLog, EditScript, Mapping, TextIndex, Utf16Edit, Utf16Offset, diff};
+use ensemble_edit::{EditScript, Mapping, TextIndex, Utf16Edit, Utf16Offset, diff};
 use proptest::prelude::*;
 use proptest::sample::Index;
 
@@ -56,35 +56,25 @@ fn check(mapping: &Mapping, base: &str, current: &str) {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// [E9] A log leads from every version to the newest, and what it says was kept was kept.
+    /// What a mapping between two texts says was kept was kept.
     #[test]
-    fn a_log_leads_from_every_version(start in "[a-cé😀\n]{0,30}", typing in typed(20)) {
-        let mut log = DeltaLog::new(0, usize::MAX);
-        let mut texts = vec![start];
-        for (version, typed) in typing.iter().enumerate() {
-            let text = texts.last().unwrap();
-            let edit = edit_of(text, typed);
-            log.record(version as u64 + 1, Mapping::of_edits(std::slice::from_ref(&edit)).unwrap());
-            texts.push(apply(text, vec![edit]));
-        }
-        let current = texts.last().unwrap();
-        for (version, text) in texts.iter().enumerate() {
-            let mapping = log.since(version as u64).unwrap();
-            check(&mapping, text, current);
-            // A range nobody touched has the text it had.
-            let (before, now) = (units(text), units(current));
-            for from in 0..before.len() {
-                let range = Utf16Offset(from as u32)..Utf16Offset(before.len().min(from + 3) as u32);
-                let mapped = mapping.range(&range);
-                prop_assert!(mapped.range.start <= mapped.range.end && mapped.range.end.0 as usize <= now.len());
-                if !mapped.touched {
-                    prop_assert_eq!(&before[usize_range(&range)], &now[usize_range(&mapped.range)]);
-                }
+    fn a_mapping_leads_from_one_text_to_another(start in "[a-cé😀\n]{0,30}", typing in typed(8)) {
+        let current = typing.iter().fold(start.clone(), |text, typed| apply(&text, vec![edit_of(&text, typed)]));
+        let mapping = Mapping::between(&TextIndex::new(start.as_str()), &current);
+        check(&mapping, &start, &current);
+        // A range nobody touched has the text it had.
+        let (before, now) = (units(&start), units(&current));
+        for from in 0..before.len() {
+            let range = Utf16Offset(from as u32)..Utf16Offset(before.len().min(from + 3) as u32);
+            let mapped = mapping.range(&range);
+            prop_assert!(mapped.range.start <= mapped.range.end && mapped.range.end.0 as usize <= now.len());
+            if !mapped.touched {
+                prop_assert_eq!(&before[usize_range(&range)], &now[usize_range(&mapped.range)]);
             }
         }
     }
 
-    /// [E9] Where people and a model change different lines the result is the three-way merge.
+    /// Where people and a model change different lines the result is the three-way merge.
     #[test]
     fn separate_lines_merge(
         lines in prop::collection::vec("[a-cé😀]{0,6}", 1..25),
@@ -113,7 +103,7 @@ proptest! {
         prop_assert_eq!(apply(current.text(), merged.edits), text(&both));
     }
 
-    /// [E9] Whatever people and a model do, the merge applies, and every character people typed stays.
+    /// Whatever people and a model do, the merge applies, and every character people typed stays.
     #[test]
     fn people_keep_what_they_typed(
         start in "[a-cé😀\n]{0,30}",
@@ -121,11 +111,9 @@ proptest! {
         wanted in typed(8),
     ) {
         let mut current = start.clone();
-        let mut mapping = Mapping::default();
         for typed in &typing {
             let upper = (typed.0, typed.1, typed.2.to_uppercase());
             let edit = edit_of(&current, &upper);
-            mapping = mapping.then(&Mapping::of_edits(std::slice::from_ref(&edit)).unwrap());
             current = apply(&current, vec![edit]);
         }
         let mut new = start.clone();
@@ -134,6 +122,7 @@ proptest! {
         }
         let base = TextIndex::new(start.as_str());
         let now = TextIndex::new(current.as_str());
+        let mapping = Mapping::between(&base, &current);
         let edits = diff(&start, &new).to_utf16(&base).unwrap();
         let merged = mapping.merge(&base, &edits, &now);
         for overlap in &merged.overlaps {
