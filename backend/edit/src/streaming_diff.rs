@@ -58,7 +58,7 @@ struct Guess {
     matched: usize,
     /// Lines in step since this one.
     run: usize,
-    /// Whether three of them stand nowhere else in the old text.
+    /// Whether three of them stand nowhere else in the old text, or nothing speaks for another place.
     is_certain: bool,
     /// The old line that is next.
     next: usize,
@@ -121,7 +121,9 @@ impl StreamingDiff {
         let nearest = |from: usize| -> Option<usize> {
             // A block that was inserted ends with the lines in front of it when it begins like what it was put
             // in front of, so that some of them were taken for kept ones.
-            let place = *places.get(places.partition_point(|&place| place + RESYNC_LINES - 1 < from))?;
+            let around =
+                || places.get(places.partition_point(|&place| place + RESYNC_LINES - 1 < from)).copied();
+            let place = if places.binary_search(&from).is_ok() { from } else { around()? };
             (self.old[place..place + RESYNC_LINES] == *lines).then_some(place)
         };
         let next = self.guesses.last().map_or(self.at, |guess| guess.next);
@@ -137,12 +139,14 @@ impl StreamingDiff {
         };
         let before = self.guesses.last();
         let run = place + RESYNC_LINES - place.max(from);
+        let dropped = before.map_or(0, |guess| guess.dropped) + place.saturating_sub(from);
         self.guesses.push(Guess {
             from,
-            dropped: before.map_or(0, |guess| guess.dropped) + place.saturating_sub(from),
+            dropped,
             matched: before.map_or(0, |guess| guess.matched) + run,
             run,
-            is_certain: places.len() == 1,
+            // The very next lines are where lines were inserted, whatever others look like them.
+            is_certain: places.len() == 1 || (place == from && dropped == 0),
             next: place + RESYNC_LINES,
         });
         self.explained = self.unsettled.len();
@@ -152,7 +156,11 @@ impl StreamingDiff {
     /// Settles what waits once there is evidence enough for what it takes away.
     fn settle(&mut self) -> Option<Replacement> {
         let guess = *self.guesses.last()?;
-        if guess.dropped > 0 && (guess.matched <= guess.dropped || !guess.is_certain) {
+        let is_outweighed = match guess.dropped {
+            0 => guess.run >= RESYNC_LINES,
+            dropped => guess.matched > dropped,
+        };
+        if !is_outweighed || !guess.is_certain {
             return None;
         }
         self.guesses.clear();
@@ -248,12 +256,12 @@ mod tests {
             assert!(has_all(&text, &old), "{text:?}");
         }
         assert_eq!(along(&old, &new).last(), Some(&new));
-        // It is settled as soon as what it was put in front of begins.
+        // It is settled with the third line of what it was put in front of.
         let mut diff = StreamingDiff::new(old);
         let steps: Vec<_> = new.iter().map(|line| diff.push(line)).enumerate().collect();
         let settled: Vec<usize> =
             steps.iter().filter(|(_, step)| step.is_some()).map(|(at, _)| *at).collect();
-        assert_eq!(settled, [11]);
+        assert_eq!(settled, [13]);
     }
 
     #[test]
@@ -324,6 +332,14 @@ mod tests {
         assert_eq!(replaced("", "a b"), [(0..0, "a b".to_owned(), true)]);
         // The nearest of two places is taken, and brackets alone tell nothing.
         assert_eq!(replaced("a x y z b x y z", "a Q x y z b x y z"), [(1..1, "Q".to_owned(), false)]);
+        // Nothing more is inserted than came where lines repeat.
+        assert_eq!(
+            replaced("r r r r r a b", "r X r r r a b"),
+            [(1..1, "X".to_owned(), false), (4..7, "a b".to_owned(), true)]
+        );
+        // A line that came where another like it follows is no insertion yet.
+        assert_eq!(replaced("a b R b R a b c", "a b b b R a b c"), [(2..3, "b".to_owned(), false)]);
+        assert_eq!(replaced("R b R b R b", "R X R b R b"), [(1..6, "X R b R b".to_owned(), true)]);
         assert_eq!(replaced("a { } ; b", "Q { } ;"), [(0..5, "Q { } ;".to_owned(), true)]);
     }
 }
