@@ -6,10 +6,10 @@ use ensemble_store::Ids;
 
 use crate::error::ApiError;
 
-/// Colours of people: apart from each other, and readable as a caret and a label on light and on dark.
+/// Colours of people: readable as a caret and a label on light and on dark, and none like the agent's violet.
 const COLORS: [&str; 12] = [
-    "#d9480f", "#2f9e44", "#1c7ed6", "#ae3ec9", "#c2255c", "#0c8599", "#7048e8", "#e67700", "#087f5b",
-    "#4263eb", "#a61e4d", "#5c940d",
+    "#d9480f", "#2f9e44", "#1c7ed6", "#c2255c", "#0c8599", "#e67700", "#087f5b", "#364fc7", "#a61e4d",
+    "#5c940d", "#e03131", "#8d5524",
 ];
 
 const ADJECTIVES: [&str; 20] = [
@@ -21,9 +21,36 @@ const ANIMALS: [&str; 20] = [
     "Marten", "Otter", "Owl", "Panda", "Raven", "Robin", "Seal", "Swift",
 ];
 
-/// A colour for somebody new.
-pub(super) fn color(ids: &dyn Ids) -> String {
-    COLORS[(ids.random_u64() % COLORS.len() as u64) as usize].into()
+/// A colour for somebody new, as far as can be from those of the others: of those that fewest have, the one whose
+/// nearest is farthest away. Where several are as far, any of them.
+pub(super) fn color<'a>(ids: &dyn Ids, others: impl Iterator<Item = &'a str>) -> String {
+    let mut held = [0_u32; COLORS.len()];
+    for other in others {
+        if let Some(at) = COLORS.iter().position(|color| *color == other) {
+            held[at] += 1;
+        }
+    }
+    let fewest = held.iter().copied().min().unwrap_or_default();
+    let nearest = |color: &str| {
+        let shown = COLORS.iter().zip(held).filter(|(_, held)| *held > fewest);
+        shown.map(|(other, _)| difference(color, other)).min().unwrap_or(u32::MAX)
+    };
+    let free = COLORS.iter().zip(held).filter(|(_, held)| *held == fewest);
+    let rated: Vec<(u32, &str)> = free.map(|(color, _)| (nearest(color), *color)).collect();
+    let farthest = rated.iter().map(|(difference, _)| *difference).max().unwrap_or_default();
+    let best: Vec<&str> =
+        rated.into_iter().filter(|rated| rated.0 == farthest).map(|(_, color)| color).collect();
+    best[(ids.random_u64() % best.len() as u64) as usize].into()
+}
+
+/// How different two colours look, by the "redmean" weighting of their parts, squared.
+fn difference(one: &str, other: &str) -> u32 {
+    let part = |color: &str, at: usize| {
+        color.get(at..at + 2).and_then(|part| i32::from_str_radix(part, 16).ok()).unwrap_or_default()
+    };
+    let [red, green, blue] = [1, 3, 5].map(|at| (part(one, at) - part(other, at)).pow(2));
+    let mean = i32::midpoint(part(one, 1), part(other, 1));
+    ((((512 + mean) * red) >> 8) + 4 * green + (((767 - mean) * blue) >> 8)).unsigned_abs()
 }
 
 /// A name for somebody who gave none.
@@ -72,11 +99,29 @@ mod tests {
     }
 
     #[test]
+    fn people_look_different_as_long_as_there_are_colors() {
+        for seed in 0..20 {
+            let ids = SeededIds::new(seed);
+            let mut held: Vec<String> = Vec::new();
+            for number in 0..2 * COLORS.len() {
+                let color = color(&ids, held.iter().map(String::as_str));
+                let times = held.iter().filter(|other| **other == color).count();
+                assert_eq!(times, number / COLORS.len(), "{color} among {held:?}");
+                held.push(color);
+            }
+            // Of two, nobody takes one for the other.
+            assert!(difference(&held[0], &held[1]) > 40_000, "{held:?}");
+        }
+        let clearest = COLORS.map(|color| difference(color, crate::AGENT_COLOR)).into_iter().min();
+        assert!(clearest > Some(10_000), "{clearest:?}");
+    }
+
+    #[test]
     fn made_up_names_are_valid() {
         let ids = SeededIds::new(1);
         for _ in 0..50 {
             assert!(check(&guest(&ids), "the name").is_ok());
-            assert!(color(&ids).starts_with('#'));
+            assert!(color(&ids, std::iter::empty()).starts_with('#'));
         }
     }
 }

@@ -79,6 +79,23 @@ struct Person {
     renamed: bool,
 }
 
+impl Person {
+    /// Whether nobody knew them before.
+    const fn is_new(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// Gives somebody new another colour.
+    fn set_color(&mut self, chosen: String) {
+        for change in &mut self.changes {
+            if let Change::CreateMember { color, .. } = change {
+                color.clone_from(&chosen);
+            }
+        }
+        self.member.color = chosen;
+    }
+}
+
 impl Commands {
     /// Makes a project with the caller as its owner. A token for one project is not for making others.
     pub async fn create_project(
@@ -132,7 +149,7 @@ impl Commands {
         let member = Member {
             id: MemberId::from_uuid(self.ids.uuid()),
             name: name.unwrap_or_else(|| names::guest(&*self.ids)),
-            color: names::color(&*self.ids),
+            color: names::color(&*self.ids, std::iter::empty()),
             created_at: self.clock.now(),
         };
         let (session, session_row) = self.auth.new_session(member.id);
@@ -229,9 +246,14 @@ impl Commands {
         }
         let invite = self.store.invite_by_hash(hash).await?.ok_or_else(invite_invalid)?;
         let project = self.store.project(invite.project).await?.ok_or_else(invite_invalid)?;
-        let member = person.member.clone();
         // From here on nobody changes who is in, so that what is read is true when it is written.
         let guard = self.lock(project.id).await;
+        if person.is_new() {
+            let others = self.store.members_of(project.id).await?;
+            let others = others.iter().map(|(member, _)| member.color.as_str());
+            person.set_color(names::color(&*self.ids, others));
+        }
+        let member = person.member.clone();
         let held = self.store.membership(project.id, member.id).await?.map(|membership| membership.role);
         // Somebody who is in already opens their old link again, also when it lets nobody else in.
         let is_in = held.is_some_and(|held| held.min(limit) >= invite.role);
