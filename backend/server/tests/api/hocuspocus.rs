@@ -314,6 +314,48 @@ async fn what_waits_behind_a_refusal_is_heard_in_order() {
     assert_eq!((answered, told), (expected, 2));
 }
 
+/// [D21] Whoever signs in at a damaged document, for the first time or again, is told that it can only be read.
+#[tokio::test]
+async fn a_damaged_document_can_only_be_read() {
+    use ensemble_protocol::id::NodeId;
+    use ensemble_store::{
+        Author, Ids as _, NewUpdate, SqliteStore, Stamp, Store as _, SystemClock, SystemIds, Write,
+    };
+
+    let server = TestServer::start().await;
+    let (ada, project) = server.project().await;
+    let id = ada.document(&project, "a.txt", "good").await;
+    let (_, data) = server.stop().await;
+    let file = data.path().join("ensemble.db");
+    let store = SqliteStore::open(file, std::sync::Arc::new(SystemClock)).await.unwrap();
+    let broken = NewUpdate {
+        document: id.parse().unwrap(),
+        epoch: 1,
+        bytes: bytes::Bytes::from_static(b"not an update"),
+        author: Author::default(),
+        clients: Vec::new(),
+        ledger: Vec::new(),
+        stamp: Stamp { node: NodeId::from_uuid(SystemIds.uuid()), counter: 1 },
+    };
+    store.commit(Write::update(broken)).await.unwrap();
+    store.close().await;
+    drop(store);
+
+    let server = TestServer::on(data, |_| {}).await;
+    let ada = crate::support::Api { token: ada.token, ..server.stranger() };
+    let address = format!("{project}/{id}");
+    let mut socket = ada.socket().await;
+    let scope = soon("it to open", async {
+        loop {
+            if let Ok(scope) = socket.attach(&address, ada.token()).await {
+                break scope;
+            }
+        }
+    });
+    assert_eq!(scope.await, "readonly");
+    assert_eq!(socket.attach(&address, ada.token()).await, Ok("readonly".into()), "signed in again");
+}
+
 #[tokio::test]
 async fn more_documents_than_fit_on_a_socket_are_denied() {
     let server = TestServer::start().await;

@@ -42,11 +42,12 @@ async fn many_messages_in_a_frame_are_slowed_down_too() {
     let id = ada.document(&project, "a.txt", "").await;
     let path = format!("/sync/{project}/{id}?token={}", ada.token());
     let mut plain = Socket::open(&server.url, &path, &[]).await.unwrap();
-    // An answer with nothing new, presence about nobody again and again, and an update in the end.
-    let mut frame = vec![0, 1, 2, 0, 0];
+    // A question, an answer with nothing new, presence about nobody again and again, and an update in the end.
+    let mut frame = vec![0, 0, 1, 0, 0, 1, 2, 0, 0];
     frame.extend([1, 1, 0].repeat(60));
     SyncMessage::Update(&crate::support::Replica::new().insert(0, "late")).write(&mut frame);
     plain.send(frame).await;
+    plain.next().await.unwrap();
     let mut socket = ada.socket().await;
     let text = socket.join(&format!("{project}/{id}"), ada.token()).await;
     assert_eq!(text.text(), "", "it is still on its way");

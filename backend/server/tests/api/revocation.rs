@@ -79,6 +79,46 @@ async fn who_is_removed_is_out_at_once() {
     assert_eq!(tree.map("members").as_object().unwrap().len(), 1);
 }
 
+/// [A12] Whoever is taken out of a project while a new name of theirs is on its way is not back in its list of people.
+#[tokio::test]
+async fn a_new_name_brings_nobody_back() {
+    let server = TestServer::start().await;
+    let ((ada, here), (eve, there)) = (server.project().await, server.project().await);
+    let (_, secret_here) = link(&ada, &here, "editor").await;
+    let (_, secret_there) = link(&eve, &there, "editor").await;
+    let (_, bob) = by_link(&server, &secret_here, "Bob").await;
+    assert_eq!(bob.post("/api/v1/join", json!({"secret": secret_there})).await.status, StatusCode::OK);
+    let id = bob.get("/api/v1/me").await.json()["id"].as_str().unwrap().to_owned();
+    let mut socket = eve.socket().await;
+    let tree = socket.join(&there, eve.token()).await;
+    assert_eq!(tree.map("members")[&id]["name"], "Bob");
+
+    // The name is written first, then the removal; telling the name elsewhere comes after both were asked for.
+    let holding = server.hold_commits().await;
+    let naming = tokio::spawn(async move {
+        bob.post("/api/v1/join", json!({"secret": secret_here, "name": "Robert"})).await
+    });
+    soon("the name to wait", async {
+        while server.stranger().get("/health/ready").await.status == StatusCode::OK {}
+    })
+    .await;
+    let member = format!("/api/v1/projects/{there}/members/{id}");
+    let removing = {
+        let eve = eve.clone();
+        tokio::spawn(async move { eve.delete(&member).await })
+    };
+    // Others are served meanwhile, the removal before them.
+    for _ in 0..10 {
+        assert_eq!(eve.get(&format!("/api/v1/projects/{there}")).await.status, StatusCode::OK);
+    }
+    holding.let_go().await;
+    assert_eq!(naming.await.unwrap().status, StatusCode::OK);
+    assert_eq!(removing.await.unwrap().status, StatusCode::NO_CONTENT);
+    let mut again = eve.socket().await;
+    let tree = again.join(&there, eve.token()).await;
+    assert!(tree.map("members").get(&id).is_none(), "{}", tree.map("members"));
+}
+
 /// [A13] A project keeps an owner.
 #[tokio::test]
 async fn the_last_owner_stays() {

@@ -17,7 +17,7 @@ use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use sqlx::ConnectOptions as _;
 use tempfile::TempDir;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error as WsError, Message};
@@ -91,11 +91,22 @@ impl TestServer {
 
     /// A server on data that is there already.
     pub(crate) async fn on(data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
+        Self::listening(TcpListener::bind("127.0.0.1:0").await.unwrap(), data, change).await
+    }
+
+    /// An empty server with lines on which little is on its way, so that a client that does not read is noticed.
+    pub(crate) async fn on_narrow_lines(change: impl FnOnce(&mut Config)) -> Self {
+        let socket = TcpSocket::new_v4().unwrap();
+        socket.set_send_buffer_size(64 * 1024).unwrap();
+        socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+        Self::listening(socket.listen(64).unwrap(), tempfile::tempdir().unwrap(), change).await
+    }
+
+    async fn listening(listener: TcpListener, data: TempDir, change: impl FnOnce(&mut Config)) -> Self {
         prepare();
         let mut config = config_for(data.path());
         change(&mut config);
         let server = Server::build(config).await.unwrap();
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let greeting = server.greeting(address);
         let stop = CancellationToken::new();
