@@ -236,12 +236,12 @@ export class Person {
     let lowest = Number.POSITIVE_INFINITY;
     for (const colorScheme of ["light", "dark"] as const) {
       await this.page.emulateMedia({ colorScheme });
-      // Colours change with a transition.
+      // Colors change with a transition.
       await this.page.waitForTimeout(250);
       const found = await this.page.evaluate((wanted) => {
         const canvas = document.createElement("canvas");
         const paint = canvas.getContext("2d", { willReadFrequently: true });
-        if (!paint) throw new Error("no canvas to mix colours on");
+        if (!paint) throw new Error("no canvas to mix colors on");
         const luminance = () => {
           const [red = 0, green = 0, blue = 0] = [...paint.getImageData(0, 0, 1, 1).data]
             .slice(0, 3)
@@ -276,7 +276,7 @@ export class Person {
   async picture(name: string): Promise<void> {
     for (const colorScheme of ["light", "dark"] as const) {
       await this.page.emulateMedia({ colorScheme });
-      // Colours change with a transition.
+      // Colors change with a transition.
       await this.page.waitForTimeout(250);
       const width = this.page.viewportSize()?.width ?? 0;
       await this.page.screenshot({ path: join(RESULTS, `${name}-${width}-${colorScheme}.png`) });

@@ -40,7 +40,7 @@ pub struct Outsider {
     pub agent: String,
     /// What people see.
     pub name: String,
-    /// Its colour, `#rrggbb`.
+    /// Its color, `#rrggbb`.
     pub color: String,
 }
 

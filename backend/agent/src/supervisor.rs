@@ -44,7 +44,7 @@ pub struct AgentCard {
     pub id: String,
     /// What it is called.
     pub name: String,
-    /// Its colour, `#rrggbb`.
+    /// Its color, `#rrggbb`.
     pub color: String,
     /// The model behind it.
     pub model: String,

@@ -212,7 +212,7 @@ bodies! {
             id: MemberId,
             /// What they call themselves.
             name: String,
-            /// Their colour, `#rrggbb`.
+            /// Their color, `#rrggbb`.
             color: String,
             /// What they may do.
             role: Role,
@@ -223,7 +223,7 @@ bodies! {
             id: MemberId,
             /// What they call themselves.
             name: String,
-            /// Their colour, `#rrggbb`.
+            /// Their color, `#rrggbb`.
             color: String,
         }
         /// A model that takes part.
@@ -232,7 +232,7 @@ bodies! {
             id: String,
             /// What it is called.
             name: String,
-            /// Its colour, `#rrggbb`.
+            /// Its color, `#rrggbb`.
             color: String,
             /// The model behind it.
             model: String,
@@ -523,7 +523,7 @@ bodies! {
         AttributedMember {
             /// Their name.
             name: String,
-            /// Their colour.
+            /// Their color.
             color: String,
         }
         /// Tokens a turn used.

@@ -156,7 +156,7 @@ mod tests {
             ("ENSEMBLE_ACCESS", "closed"),
             ("ENSEMBLE_PUBLIC_URL", "ftp://x"),
         ];
-        let error = read(&env, Some("colour = \"red\"\n"), &[]).unwrap_err();
+        let error = read(&env, Some("color = \"red\"\n"), &[]).unwrap_err();
         assert_eq!(error.0.len(), 6, "{error}");
         assert!(!error.to_string().contains("hunter2"), "{error}");
     }

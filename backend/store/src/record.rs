@@ -77,7 +77,7 @@ pub struct Member {
     pub id: MemberId,
     /// The name others see.
     pub name: String,
-    /// The colour others see, as `#rrggbb`.
+    /// The color others see, as `#rrggbb`.
     pub color: String,
     /// When they first came.
     pub created_at: OffsetDateTime,

@@ -101,7 +101,7 @@ pub enum Change {
         id: MemberId,
         /// The name others see.
         name: String,
-        /// The colour others see, as `#rrggbb`.
+        /// The color others see, as `#rrggbb`.
         color: String,
     },
     /// Gives a person another name.

@@ -40,7 +40,7 @@ pub struct Identity {
     pub member: MemberId,
     /// What others see.
     pub name: String,
-    /// Their colour, `#rrggbb`.
+    /// Their color, `#rrggbb`.
     pub color: String,
 }
 
@@ -204,7 +204,7 @@ pub struct AgentPresence {
     pub agent: String,
     /// What others see.
     pub name: String,
-    /// Its colour, `#rrggbb`.
+    /// Its color, `#rrggbb`.
     pub color: String,
     /// The turn it is at.
     pub turn: TurnId,

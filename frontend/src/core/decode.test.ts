@@ -55,7 +55,7 @@ describe("decoding what comes from outside", () => {
     });
   });
 
-  it("hands CSS only colours", () => {
+  it("hands CSS only colors", () => {
     expect(color("#fff")).toBe("#fff");
     expect(color("oklch(0.6 0.1 200)")).toBe("oklch(0.6 0.1 200)");
     expect(color("red; background: url(//evil)")).toBe("#6b7280");

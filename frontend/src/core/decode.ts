@@ -76,10 +76,10 @@ const STATUSES: readonly TurnStatus[] = ["queued", "running", "done", "interrupt
 const REVIEWS: readonly TurnReview[] = ["open", "accepted", "rejected", "mixed"];
 const HUNK_STATES: readonly HunkState[] = ["applied", "accepted", "rejected", "missed", "reverted"];
 
-/** The form of a colour we hand to CSS; anything else becomes grey. */
+/** The form of a color we hand to CSS; anything else becomes grey. */
 const COLOR = /^#[0-9a-fA-F]{3,8}$|^(?:rgb|hsl|oklch|hwb|lab|lch)a?\([\d\s.,%/a-z+-]{1,60}\)$/;
 
-/** A colour that is safe to hand to CSS. */
+/** A color that is safe to hand to CSS. */
 export function color(value: unknown, fallback = "#6b7280"): string {
   return typeof value === "string" && COLOR.test(value) ? value : fallback;
 }

@@ -315,7 +315,7 @@ id: MemberId,
  */
 name: string, 
 /**
- * Their colour, `#rrggbb`.
+ * Their color, `#rrggbb`.
  */
 color: string, 
 /**
@@ -333,7 +333,7 @@ id: MemberId,
  */
 name: string, 
 /**
- * Their colour, `#rrggbb`.
+ * Their color, `#rrggbb`.
  */
 color: string, };
 
@@ -347,7 +347,7 @@ id: string,
  */
 name: string, 
 /**
- * Its colour, `#rrggbb`.
+ * Its color, `#rrggbb`.
  */
 color: string, 
 /**
@@ -811,7 +811,7 @@ export type AttributedMember = {
  */
 name: string, 
 /**
- * Their colour.
+ * Their color.
  */
 color: string, };
 

@@ -1,4 +1,4 @@
-//! Names of people and projects, and people's colours.
+//! Names of people and projects, and people's colors.
 
 use ensemble_protocol::error::ErrorCode;
 use ensemble_protocol::limits;
@@ -6,7 +6,7 @@ use ensemble_store::Ids;
 
 use crate::error::ApiError;
 
-/// Colours of people: readable as a caret and a label on light and on dark, and none like the agent's violet.
+/// Colors of people: readable as a caret and a label on light and on dark, and none like the agent's violet.
 const COLORS: [&str; 12] = [
     "#d9480f", "#2f9e44", "#1c7ed6", "#c2255c", "#0c8599", "#e67700", "#087f5b", "#364fc7", "#a61e4d",
     "#5c940d", "#e03131", "#8d5524",
@@ -21,7 +21,7 @@ const ANIMALS: [&str; 20] = [
     "Marten", "Otter", "Owl", "Panda", "Raven", "Robin", "Seal", "Swift",
 ];
 
-/// A colour for somebody new, as far as can be from those of the others: of those that fewest have, the one whose
+/// A color for somebody new, as far as can be from those of the others: of those that fewest have, the one whose
 /// nearest is farthest away. Where several are as far, any of them.
 pub(super) fn color<'a>(ids: &dyn Ids, others: impl Iterator<Item = &'a str>) -> String {
     let mut held = [0_u32; COLORS.len()];
@@ -43,7 +43,7 @@ pub(super) fn color<'a>(ids: &dyn Ids, others: impl Iterator<Item = &'a str>) ->
     best[(ids.random_u64() % best.len() as u64) as usize].into()
 }
 
-/// How different two colours look, by the "redmean" weighting of their parts, squared.
+/// How different two colors look, by the "redmean" weighting of their parts, squared.
 fn difference(one: &str, other: &str) -> u32 {
     let part = |color: &str, at: usize| {
         color.get(at..at + 2).and_then(|part| i32::from_str_radix(part, 16).ok()).unwrap_or_default()

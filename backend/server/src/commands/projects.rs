@@ -85,7 +85,7 @@ impl Person {
         self.session.is_some()
     }
 
-    /// Gives somebody new another colour.
+    /// Gives somebody new another color.
     fn set_color(&mut self, chosen: String) {
         for change in &mut self.changes {
             if let Change::CreateMember { color, .. } = change {

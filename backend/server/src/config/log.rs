@@ -31,7 +31,7 @@ pub struct LogConfig {
 /// How a line of the log is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFormat {
-    /// For people, in colour on a terminal.
+    /// For people, in color on a terminal.
     Human,
     /// One JSON object per line.
     Json,

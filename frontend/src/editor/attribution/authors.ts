@@ -26,7 +26,7 @@ export interface AuthoredRange {
   readonly author: Author;
 }
 
-/** Names and colours of those who are in the project, for what attribution leaves to the page. */
+/** Names and colors of those who are in the project, for what attribution leaves to the page. */
 export interface Names {
   agent: (id: string) => { name: string; color: string } | null;
   /** Whose client id it is, of those who are here. */

@@ -1,5 +1,5 @@
 /**
- * Who wrote what: a thin bar beside every line in its authors' colours, and a card that says who,
+ * Who wrote what: a thin bar beside every line in its authors' colors, and a card that says who,
  * when, and what an agent was asked. Ranges are made from ids once and mapped through the edits;
  * only the lines on the screen are looked at.
  */

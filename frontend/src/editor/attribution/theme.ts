@@ -1,6 +1,6 @@
 import { EditorView } from "@codemirror/view";
 
-/** A person's bar is solid and an agent's is broken, so that colour is not the only sign. */
+/** A person's bar is solid and an agent's is broken, so that color is not the only sign. */
 export const attributionTheme = EditorView.baseTheme({
   ".cm-authors": { width: "11px", cursor: "help" },
   ".cm-authors .cm-gutterElement": { padding: "0 3px" },

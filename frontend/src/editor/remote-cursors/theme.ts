@@ -1,6 +1,6 @@
 import { EditorView } from "@codemirror/view";
 
-/** How other peers look; `--peer` is each one's own colour. */
+/** How other peers look; `--peer` is each one's own color. */
 export const remoteCursorsTheme = EditorView.baseTheme({
   ".cm-peerSelections, .cm-peerCarets": { pointerEvents: "none" },
   ".cm-peerSelection": {

@@ -1,13 +1,13 @@
 import { EditorView } from "@codemirror/view";
 
-/** How hunks under review look: told apart by line and strike as well as by colour. */
+/** How hunks under review look: told apart by line and strike as well as by color. */
 export const reviewTheme = EditorView.baseTheme({
   ".cm-inserted": {
     textDecoration: "none",
     backgroundColor: "var(--inserted)",
     boxShadow: "inset 0 -1px 0 var(--agent-line)",
   },
-  // The active hunk has the stronger line: more colour behind it would make its text hard to read.
+  // The active hunk has the stronger line: more color behind it would make its text hard to read.
   ".cm-inserted.cm-hunkActive": { boxShadow: "inset 0 -2px 0 var(--inserted-line)" },
   // What has just been written is marked once, not twice.
   ".cm-agentText .cm-inserted, .cm-inserted .cm-agentText": { backgroundColor: "transparent" },

@@ -1,4 +1,4 @@
-/** The editor's look. All colours are variables of the page, so the theme switches with it. */
+/** The editor's look. All colors are variables of the page, so the theme switches with it. */
 
 import { HighlightStyle, syntaxHighlighting } from "@codemirror/language";
 import type { Extension } from "@codemirror/state";
@@ -181,7 +181,7 @@ const highlight = HighlightStyle.define([
   { tag: t.invalid, color: "var(--danger)" },
 ]);
 
-/** Colours, sizes and syntax. */
+/** Colors, sizes and syntax. */
 export function editorTheme(): Extension {
   return [look, syntaxHighlighting(highlight)];
 }

@@ -11,7 +11,7 @@ interface AvatarProps {
   className?: string;
 }
 
-/** A person's first letter or an agent's sign, in its own colour. */
+/** A person's first letter or an agent's sign, in its own color. */
 export function Avatar({ name, color, kind = "person", size = 26, busy, className }: AvatarProps) {
   const first = [...name.trim()][0] ?? "?";
   return (

@@ -177,7 +177,7 @@ function Editor({ document }: { document: OpenDocument }) {
   );
 }
 
-/** What an agent wrote is marked in the agent's own colour. */
+/** What an agent wrote is marked in the agent's own color. */
 function agentColors(color: string | null): CSSProperties {
   if (color === null) return {};
   return {
