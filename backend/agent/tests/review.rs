@@ -110,3 +110,24 @@ async fn a_document_that_returned_follows_what_was_decided_while_it_was_gone() {
     world.reject(deleted).await.unwrap();
     assert_eq!(world.text(shop).await, "x = 1\ny = 1\n");
 }
+
+/// [L3] An empty file somebody made while the turn waited is not one the turn made, whatever the turn did with it.
+#[tokio::test]
+async fn an_empty_document_of_somebody_else_stays() {
+    let script = Script::new();
+    let world = World::with(script.clone()).await;
+    let shop = world.document("shop.py", "x = 1\n").await;
+    let before = world.start("look", shop).await;
+    let call = script.call().await;
+    let turn = world.start("rename notes.md to other.md", shop).await;
+    let notes = world.document("notes.md", "").await;
+    call.done().await;
+    world.ended(before).await;
+    let mut call = script.call().await;
+    call.patch("*** Begin Patch\n*** Update File: notes.md\n*** Move to: other.md\n*** End Patch\n").await;
+    call.done().await;
+    let ended = world.ended(turn).await;
+    assert_eq!(world.at("other.md").await, Some(notes), "{ended:?}");
+    world.reject(turn).await.unwrap();
+    assert_eq!((world.at("notes.md").await, world.at("other.md").await), (Some(notes), None));
+}

@@ -286,7 +286,7 @@ impl Decision<'_> {
         }
         for (document, theirs) in looked_at {
             match self.verdict {
-                Verdict::Undo if self.remove_if_only_ours(document).await? => {
+                Verdict::Undo if self.remove_if_only_ours(document, &theirs).await? => {
                     by_document.remove(&document);
                     let reason = Some(WENT_WITH_IT.to_owned());
                     decided
@@ -404,7 +404,7 @@ impl Decision<'_> {
 
     /// Deletes a document the turn made, if nothing is left in it and nobody else ever wrote in it. Tells whether
     /// it did.
-    async fn remove_if_only_ours(&self, id: DocumentId) -> Result<bool, AgentError> {
+    async fn remove_if_only_ours(&self, id: DocumentId, hunks: &[HunkRecord]) -> Result<bool, AgentError> {
         let options = &self.supervisor.shared.options;
         let record = self.record;
         let Some(document) = self.live(id).await? else { return Ok(false) };
@@ -419,8 +419,12 @@ impl Decision<'_> {
             matches!(client.owner, ClientOwner::Server) || client.owner == ClientOwner::Turn(record.id)
         });
         let has_ours = clients.iter().any(|client| client.owner == ClientOwner::Turn(record.id));
-        // It may have been stopped before it wrote in it. A document somebody made with a text is not like that.
-        let is_untouched = clients.is_empty();
+        // It may have been stopped before it wrote in it. A document somebody made with a text is not like that, and
+        // one it only moved or deleted may be somebody's empty one, made while the turn waited.
+        let is_moved = |hunk: &HunkRecord| {
+            hunk.reason.as_deref().is_some_and(|said| said == DELETED || said.starts_with(MOVED_TO))
+        };
+        let is_untouched = clients.is_empty() && !hunks.iter().any(is_moved);
         if !only_ours || !(has_ours || is_untouched) || !read_room(&options.rooms, id).await?.1.is_empty() {
             return Ok(false);
         }
