@@ -39,23 +39,25 @@ pub(crate) async fn ready(
 /// Whether the database answered lately. Anybody may ask, so it is asked for all of them at once.
 #[derive(Debug, Default)]
 pub(crate) struct Readiness {
-    answered: Mutex<Option<Instant>>,
+    answered: Mutex<Option<(Instant, Result<(), ApiError>)>>,
 }
 
 impl Readiness {
-    /// Asks the database, unless it has just answered. A failure is remembered by nobody, and told to whoever asked;
-    /// the others wait their turn.
+    /// Asks the database, unless it has just answered: of many who ask while it takes its time, none waits for it
+    /// again.
     async fn check<F: Future<Output = Result<(), StoreError>>>(
         &self,
         ask: impl FnOnce() -> F,
     ) -> Result<(), ApiError> {
         let mut answered = self.answered.lock().await;
-        if answered.is_none_or(|at| at.elapsed() >= limits::READY_CHECK) {
-            *answered = None;
-            ask().await?;
-            *answered = Some(Instant::now());
+        if let Some((at, answer)) = &*answered
+            && at.elapsed() < limits::READY_CHECK
+        {
+            return answer.clone();
         }
-        Ok(())
+        let answer = ask().await.map_err(ApiError::from);
+        *answered = Some((Instant::now(), answer.clone()));
+        answer
     }
 }
 
@@ -81,8 +83,10 @@ mod tests {
         assert_eq!(asked.get(), 1);
         tokio::time::advance(limits::READY_CHECK).await;
         assert!(!ask(Err(StoreError::Closed)).await);
-        assert!(!ask(Err(StoreError::Closed)).await, "a failure is not forgotten");
+        assert!(!ask(Ok(())).await, "nor is it asked more often while it fails");
+        assert_eq!(asked.get(), 2);
+        tokio::time::advance(limits::READY_CHECK).await;
         assert!(ask(Ok(())).await);
-        assert_eq!(asked.get(), 4);
+        assert_eq!(asked.get(), 3);
     }
 }
