@@ -62,8 +62,8 @@ pub enum Refusal {
     /// An item that no editor can have made: it would stand elsewhere after the document was loaded again.
     #[error("an item stands where none can have been typed: {0}")]
     Impossible(#[from] Impossible),
-    /// Placing its items takes more work than an update may ask for.
-    #[error("placing it means passing more than {0} runs")]
+    /// Placing its items, or taking out what it deletes, takes more work than an update may ask for.
+    #[error("it means passing or cutting more than {0} runs")]
     TooMuchWork(u32),
     /// What it depends on did not come in reply to a step 1 either.
     #[error("it depends on something nobody has")]
