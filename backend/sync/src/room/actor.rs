@@ -42,8 +42,10 @@ mod edits;
 mod load;
 mod peers;
 mod prepare;
+mod presence;
 mod review;
 mod turned;
+mod updates;
 mod waiting;
 
 use prepare::{Hold, Made, next_order};
